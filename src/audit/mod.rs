@@ -1,0 +1,1 @@
+//! The audit log: entries, checkpoints, proofs, signed statements.

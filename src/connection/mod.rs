@@ -1,0 +1,1 @@
+//! A connection's life, its gate and its credential.

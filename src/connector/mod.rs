@@ -1,0 +1,1 @@
+//! The language of connectors: manifests, their components and expressions, and how to treat what they read. Pure.

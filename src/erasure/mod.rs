@@ -1,0 +1,1 @@
+//! Making records unreadable, sweeping what is left, and certifying it.

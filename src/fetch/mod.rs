@@ -1,0 +1,1 @@
+//! Movement inward: guarded requests, budgets, retries, and the reading of a stream into pages. Never writes.

@@ -1,0 +1,1 @@
+//! Composition: one data directory opened, its services joined.

@@ -1,0 +1,1 @@
+//! The only writer of records: masks, tags, seals and commits pages.

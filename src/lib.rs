@@ -1,0 +1,47 @@
+//! Headgate stands between a company's Connected Applications and its own services.
+//!
+//! ```text
+//! connector -> authorization -> fetch -> intake (tag + seal) -> store -> query (api, cli)
+//!              revocation and erasure cut across: they close, they never fetch
+//! ```
+//!
+//! Modules stand on floors and import only from lower ones; `tests/it/architecture.rs` holds the table.
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 7 doors | [`cli`], [`gateway`], [`config`] |
+//! | 6 HTTP | [`api`] |
+//! | 5 acts | [`run`], [`revocation`], [`erasure`] |
+//! | 4 movement | [`authorization`], [`fetch`], [`intake`] |
+//! | 3 nouns with a life | [`connection`], [`lineage`] |
+//! | 2 keeping | [`store`], [`vault`], [`audit`] |
+//! | 1 language, pure | [`connector`], [`record`], [`consent`] |
+//! | 0 ground | [`ids`], [`clock`], [`secret`], [`telemetry`], [`merkle`] |
+//! | beside | [`sandbox`] |
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod api;
+pub mod audit;
+pub mod authorization;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod connection;
+pub mod connector;
+pub mod consent;
+pub mod erasure;
+pub mod fetch;
+pub mod gateway;
+pub mod ids;
+pub mod intake;
+pub mod lineage;
+pub mod merkle;
+pub mod record;
+pub mod revocation;
+pub mod run;
+pub mod sandbox;
+pub mod secret;
+pub mod store;
+pub mod telemetry;
+pub mod vault;

@@ -1,0 +1,3 @@
+//! The `headgate` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Stopping a connection, at once and for good.

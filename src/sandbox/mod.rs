@@ -1,0 +1,1 @@
+//! A Connected Application of our own, for the demo and the tests.

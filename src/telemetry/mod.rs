@@ -1,0 +1,1 @@
+//! Logs and metrics: one line per event, one registry for the process.

@@ -1,0 +1,1 @@
+//! The keyring and what is sealed under it.
