@@ -1,1 +1,3 @@
 //! A connection's life, its gate and its credential.
+
+pub mod gate;

@@ -45,7 +45,6 @@ use self::stops::Stops;
 use self::writer::Job;
 use self::writer::Writer;
 
-use crate::clock::Timestamp;
 use crate::ids::ConnectionKey;
 
 /// Settings of the embedded engine.
@@ -65,6 +64,9 @@ impl Default for Options {
 
 /// The largest value of a row: above about a quarter of its segment sled would put it in a file that it never syncs.
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// A row's whole key and value, as the engine holds them.
+pub type RawRow = (Vec<u8>, Vec<u8>);
 
 /// The store of one data directory. Clones share it.
 #[derive(Clone)]
@@ -186,7 +188,7 @@ impl Store {
     ///
     /// # Errors
     /// When the engine fails.
-    pub fn raw_of_connection(&self, table: Table, owner: ConnectionKey, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn raw_of_connection(&self, table: Table, owner: ConnectionKey, limit: usize) -> Result<Vec<RawRow>, StoreError> {
         let mut prefix = vec![table.tag()];
         prefix.extend_from_slice(&owner.to_bytes());
         let entries = self.inner.db.scan_prefix(prefix).take(limit);
@@ -201,19 +203,20 @@ impl Store {
         self.inner.fences.state(owner)
     }
 
-    /// Closes gates: in memory first, so that no unit lands from this moment, then durably in the list of stops.
-    ///
-    /// The stops are preallocated: this works on a full disk. Gates that are closed stay closed at their epoch.
+    /// Closes a gate in memory: from this moment no unit lands behind it. Returns the epoch it is closed at.
     ///
     /// # Errors
-    /// When the list cannot be written; the gates are closed in memory all the same.
-    pub fn close_gates(&self, owners: &[ConnectionKey], reason: StopReason, at: Timestamp) -> Result<(), StoreError> {
-        let mut stops = Vec::with_capacity(owners.len());
-        for owner in owners {
-            let epoch = self.inner.fences.close(*owner)?;
-            stops.push(Stop { owner: *owner, epoch, reason, at });
-        }
-        self.inner.fences.record(&stops)
+    /// When the engine fails on the first look at this gate.
+    pub fn close_gate(&self, owner: ConnectionKey) -> Result<Epoch, StoreError> {
+        self.inner.fences.close(owner)
+    }
+
+    /// Makes stops durable in the preallocated list: this works on a full disk.
+    ///
+    /// # Errors
+    /// When the list cannot be written; gates that were closed in memory stay closed until the process ends.
+    pub fn record_stops(&self, stops: &[Stop]) -> Result<(), StoreError> {
+        self.inner.fences.record(stops)
     }
 
     /// The last stop of each connection, for what is left to do after a crash.
@@ -300,6 +303,7 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), StoreError> {
 mod tests {
     use super::*;
 
+    use crate::clock::Timestamp;
     use crate::merkle;
 
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -332,7 +336,7 @@ mod tests {
                         1,
                         10 * u64::from(number),
                         vec![number; 10],
-                    );
+                    )
                 }))
                 .await
                 .unwrap();
@@ -359,7 +363,8 @@ mod tests {
         let store = Store::open(directory.path(), &Options::default()).unwrap();
         store.commit(unit(|unit| unit.open_gate(OWNER, 1))).await.unwrap();
         store.commit(unit(|unit| unit.fence(OWNER, 1).put(&"a".into(), &Switch(true)))).await.unwrap();
-        store.close_gates(&[OWNER], StopReason::Revoked, Timestamp::UNIX_EPOCH).unwrap();
+        let epoch = store.close_gate(OWNER).unwrap();
+        store.record_stops(&[Stop { owner: OWNER, epoch, reason: StopReason::Revoked, at: Timestamp::UNIX_EPOCH }]).unwrap();
         let late = store.commit(unit(|unit| unit.fence(OWNER, 1).blocks(OWNER, 1, 0, vec![1]).put(&"b".into(), &Switch(true)))).await;
         assert!(matches!(late, Err(StoreError::GateClosed { owner: OWNER })), "{late:?}");
         assert_eq!(store.get::<Switch>(&"b".into()).unwrap(), None);

@@ -83,7 +83,7 @@ impl Unit {
         self
     }
 
-    /// Writes that the gate is closed at this epoch. It was closed before, by [`crate::store::Store::close_gates`].
+    /// Writes that the gate is closed at this epoch. It was closed before, by [`crate::store::Store::close_gate`].
     pub fn close_gate(&mut self, owner: ConnectionKey, epoch: Epoch) -> &mut Self {
         self.put(&owner, &GateState { epoch, open: false })
     }
