@@ -72,12 +72,10 @@ tables! {
     Schedules = b'J', "schedules", Erasure::Removed;
     /// t c s -> a stream's name and its counters.
     Streams = b'N', "streams", Erasure::Removed;
-    /// t c s h16 -> cursor state of a partition, sealed.
+    /// t c s -> a stream's saved state, sealed.
     Cursors = b'U', "cursors", Erasure::Removed;
     /// t c p -> a page: its run, where its blocks lie, its facts, sealed.
     Pages = b'X', "pages", Erasure::Removed;
-    /// t c e -> how far an extent's segment file is filled.
-    Extents = b'V', "extents", Erasure::Removed;
     /// t c s h16 -> the newest version of a record and where it lies.
     Records = b'I', "records", Erasure::Removed;
     /// t c h16 s h16 -> nothing: a record under a business key.
