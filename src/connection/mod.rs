@@ -2,8 +2,14 @@
 
 pub mod credential;
 pub mod gate;
+mod registry;
+pub mod schedule;
 mod state;
 
+pub use self::registry::ConnectionError;
+pub use self::registry::Connections;
+pub use self::registry::NewConnection;
+pub use self::registry::entry;
 pub use self::state::Active;
 pub use self::state::Connection;
 pub use self::state::Erased;
