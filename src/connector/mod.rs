@@ -1,5 +1,8 @@
 //! Definitions of how to read an application, and the pure machines that follow them. Nothing here does I/O, except that a
 //! connector may be loaded from a path.
 
+pub mod component;
+pub mod expression;
+pub mod manifest;
 pub mod problem;
 pub mod yaml;

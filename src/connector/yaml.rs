@@ -1,7 +1,7 @@
 //! YAML into a tree that knows its lines. The one place that names the YAML library.
 //!
-//! Manifests come from strangers, so every resource has a limit: see [`BYTES_MAX`] and its neighbours. Scalars follow YAML 1.1,
-//! as the manifests' own tools read them: `yes` and `on` are booleans.
+//! Manifests come from strangers, so every resource has a limit: see [`BYTES_MAX`] and its neighbours. Only `true` and `false` are
+//! booleans; where a field wants one, `yes`, `no`, `on` and `off` are taken too, as the manifests' own tools (YAML 1.1) have it.
 
 use std::fmt;
 use std::rc::Rc;
@@ -76,13 +76,22 @@ pub struct YamlError {
     pub message: String,
 }
 
-/// Reads one YAML document. Key twice in one map: an error.
+/// What a key that stands twice in one map means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeated {
+    /// The later one counts, as the tools that manifests are written with have it.
+    LastCounts,
+    /// It is an error.
+    Refused,
+}
+
+/// Reads one YAML document.
 ///
 /// To be called on a thread with [`STACK_BYTES`] of stack, see [`with_stack`].
 ///
 /// # Errors
 /// When the text is no YAML or passes a limit.
-pub fn parse(text: &str) -> Result<Rc<Node>, YamlError> {
+pub fn parse(text: &str, repeated: Repeated) -> Result<Rc<Node>, YamlError> {
     if text.len() > BYTES_MAX {
         return Err(YamlError { line: 0, message: format!("the text has {} bytes; at most {BYTES_MAX} are read", text.len()) });
     }
@@ -98,7 +107,11 @@ pub fn parse(text: &str) -> Result<Rc<Node>, YamlError> {
             max_total_scalar_bytes: BYTES_MAX * 2,
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: NODES_MAX },
-        duplicate_keys: DuplicateKeyPolicy::Error,
+        duplicate_keys: match repeated {
+            Repeated::LastCounts => DuplicateKeyPolicy::LastWins,
+            Repeated::Refused => DuplicateKeyPolicy::Error,
+        },
+        strict_booleans: true,
         emit_comments: false,
         with_snippet: false,
     };
@@ -284,11 +297,11 @@ mod tests {
 
     use super::*;
 
-    /// Lines of keys and values are those of the text; scalars have their YAML 1.1 kinds.
+    /// Lines of keys and values are those of the text; scalars have their kinds.
     #[test]
     fn a_tree_knows_its_lines() {
-        let tree = parse("# head\na: 1\nb:\n  - yes\n  - \"yes\"\n  - 1.5\n  - ~\n  - {c: d, \"200\": 0x10}\n200: x\n").unwrap();
-        assert_eq!(tree.to_json(), json!({"a": 1, "b": [true, "yes", 1.5, null, {"c": "d", "200": 16}], "200": "x"}));
+        let tree = parse("# head\na: 1\nb:\n  - yes\n  - \"yes\"\n  - 1.5\n  - ~\n  - {c: d, \"200\": 0x10}\n200: x\n", Repeated::Refused).unwrap();
+        assert_eq!(tree.to_json(), json!({"a": 1, "b": ["yes", "yes", 1.5, null, {"c": "d", "200": 16}], "200": "x"}));
         let members = tree.as_map().unwrap();
         assert_eq!((members["a"].line, members["b"].line, members["200"].line), (2, 3, 9));
         assert_eq!(members["b"].node.as_list().unwrap()[4].line, 8);
@@ -305,17 +318,18 @@ mod tests {
         let wide = "- a\n".repeat(NODES_MAX + 1);
         let large = "a".repeat(BYTES_MAX + 1);
         for (name, text) in [("aliases", bomb), ("deep", deep), ("indented", indented), ("wide", wide), ("large", large)] {
-            assert!(with_stack(|| parse(&text).is_err()), "{name} was read");
+            assert!(with_stack(|| parse(&text, Repeated::Refused).is_err()), "{name} was read");
         }
-        assert_eq!(parse("a: 1\na: 2\n").unwrap_err().line, 2);
-        assert!(parse("a: 1\n---\nb: 2\n").is_err(), "two documents");
+        assert_eq!(parse("a: 1\na: 2\n", Repeated::Refused).unwrap_err().line, 2);
+        assert_eq!(parse("a: 1\na: 2\n", Repeated::LastCounts).unwrap().to_json(), json!({"a": 2}));
+        assert!(parse("a: 1\n---\nb: 2\n", Repeated::Refused).is_err(), "two documents");
     }
 
     proptest! {
         /// No text makes the reader panic.
         #[test]
         fn any_text_is_read_or_refused(text in "[ -~\n&*!%@|>\\[\\]{}:,#'\"-]{0,200}") {
-            let _ = parse(&text).is_ok();
+            let _ = parse(&text, Repeated::Refused).is_ok();
         }
     }
 }
