@@ -2,7 +2,9 @@
 //! connector may be loaded from a path.
 
 pub mod component;
+pub mod datetime;
 pub mod expression;
 pub mod manifest;
+pub mod path;
 pub mod problem;
 pub mod yaml;

@@ -9,10 +9,12 @@ use serde_json::Value;
 
 use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Reader;
+use crate::connector::expression::Evaluated;
 use crate::connector::expression::ExpressionError;
 use crate::connector::expression::Literals;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Template;
+use crate::connector::expression::dynamic;
 use crate::connector::problem::Code;
 use crate::connector::yaml::Node;
 use crate::connector::yaml::Tree;
@@ -39,12 +41,28 @@ impl Expression {
         self.template.plain()
     }
 
-    /// The value, read as a Python literal where it is one.
+    /// The value as a plain field has it, read as a Python literal where it is one.
     ///
     /// # Errors
     /// When the evaluation fails.
-    pub fn value(&self, scope: &Scope, literals: Literals) -> Result<Option<Value>, ExpressionError> {
-        self.in_scope(scope, |scope| self.template.evaluate(scope, literals))
+    pub fn value(&self, scope: &Scope) -> Result<Value, ExpressionError> {
+        self.in_scope(scope, |scope| self.template.evaluate(scope, Literals::Any))
+    }
+
+    /// The value as an added field has it, telling also whether text changed its type.
+    ///
+    /// # Errors
+    /// When the evaluation fails.
+    pub fn noting(&self, scope: &Scope, literals: Literals) -> Result<Evaluated, ExpressionError> {
+        self.in_scope(scope, |scope| self.template.evaluate_noting(scope, literals))
+    }
+
+    /// The value as a mapping's entry has it; `None` when the entry is left out.
+    ///
+    /// # Errors
+    /// When the evaluation fails.
+    pub fn entry(&self, scope: &Scope, literals: Literals) -> Result<Option<Value>, ExpressionError> {
+        self.in_scope(scope, |scope| self.template.optional(scope, literals))
     }
 
     /// The rendered text.
@@ -91,7 +109,7 @@ impl Accept for Expression {
         };
         match Template::compile(&source, reader.place()) {
             Ok(template) => {
-                let parameters = source.contains("parameters").then(|| crate::connector::expression::dynamic(&reader.parameters()));
+                let parameters = template.uses("parameters").then(|| dynamic(&reader.parameters()));
                 Some(Expression { template, parameters })
             }
             Err(error) => {
@@ -119,7 +137,7 @@ impl Scalar {
     pub fn value(&self, scope: &Scope) -> Result<Value, ExpressionError> {
         match self {
             Scalar::Literal(value) => Ok(value.clone()),
-            Scalar::Expression(expression) => Ok(expression.value(scope, Literals::Any)?.unwrap_or(Value::Null)),
+            Scalar::Expression(expression) => expression.value(scope),
         }
     }
 }
@@ -157,7 +175,7 @@ impl Nested {
     pub fn value(&self, scope: &Scope, literals: Literals) -> Result<Value, ExpressionError> {
         Ok(match self {
             Nested::Literal(value) => value.clone(),
-            Nested::Expression(expression) => expression.value(scope, literals)?.unwrap_or(Value::Null),
+            Nested::Expression(expression) => expression.entry(scope, literals)?.unwrap_or(Value::Null),
             Nested::List(items) => Value::Array(items.iter().map(|item| item.value(scope, literals)).collect::<Result<_, _>>()?),
             Nested::Map(members) => {
                 let mut map = Map::with_capacity(members.len());
