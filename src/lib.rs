@@ -16,7 +16,7 @@
 //! | 3 nouns with a life | [`connection`], [`lineage`] |
 //! | 2 keeping | [`store`], [`vault`], [`audit`] |
 //! | 1 language, pure | [`connector`], [`record`], [`consent`] |
-//! | 0 ground | [`ids`], [`clock`], [`secret`], [`telemetry`], [`merkle`] |
+//! | 0 ground | [`ids`], [`clock`], [`secret`], [`digest`], [`telemetry`], [`merkle`] |
 //! | beside | [`sandbox`] |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -30,6 +30,7 @@ pub mod config;
 pub mod connection;
 pub mod connector;
 pub mod consent;
+pub mod digest;
 pub mod erasure;
 pub mod fetch;
 pub mod gateway;

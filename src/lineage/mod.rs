@@ -1,1 +1,28 @@
-//! Where a record came from.
+//! Where a record came from: how pages, records and runs are kept, and the reader that answers from them.
+//!
+//! The facts of a page are kept once; a record's own facts lie beside its text in a sealed block. A record's id names its
+//! index entry, which names the newest version; each version names the one before.
+
+mod block;
+pub(crate) mod reader;
+mod rows;
+
+pub use self::block::Block;
+pub use self::block::Entry;
+pub use self::block::Placement;
+pub use self::block::RECORDS_PER_BLOCK;
+pub use self::block::block_aad;
+pub use self::reader::LineageError;
+pub use self::reader::Reader;
+pub use self::reader::RecordPage;
+pub use self::reader::StoredRecord;
+pub use self::rows::BusinessKeyRow;
+pub use self::rows::CursorRow;
+pub use self::rows::Location;
+pub use self::rows::PageRow;
+pub use self::rows::PullRow;
+pub use self::rows::RecordRow;
+pub use self::rows::RunIdRow;
+pub use self::rows::RunRow;
+pub use self::rows::RunState;
+pub use self::rows::StreamRow;

@@ -1,1 +1,400 @@
 //! Keeping: whole atomic units over an embedded engine, sealed blocks in segment files, and the list of stops.
+//!
+//! A [`Unit`] is everything that one act writes: rows put and removed, sealed blocks, audit leaves. It is applied wholly
+//! or not at all, only while the gates it names are open at the epochs it names, and it is acknowledged when it would
+//! survive a power loss. One writer thread applies units in order and shares one fdatasync among those that wait.
+//!
+//! **Invariant**: nothing outside this module writes below `store/`, `segments/` or `stops`.
+
+mod error;
+mod fence;
+pub mod layout;
+mod row;
+mod segment;
+mod stops;
+mod unit;
+mod writer;
+
+use std::fs::File;
+use std::ops::Bound;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+pub use self::error::StoreError;
+pub use self::fence::Epoch;
+pub use self::fence::GateState;
+pub use self::layout::Table;
+pub use self::row::Row;
+pub use self::row::RowKey;
+pub use self::segment::Placed;
+pub use self::stops::Stop;
+pub use self::stops::StopReason;
+pub use self::unit::Committed;
+pub use self::unit::Unit;
+pub use self::writer::AuditHead;
+pub use self::writer::AuditLeaf;
+pub use self::writer::AuditNode;
+
+use self::fence::Fences;
+use self::segment::Segments;
+use self::stops::Stops;
+use self::writer::Job;
+use self::writer::Writer;
+
+use crate::ids::ConnectionKey;
+
+/// Settings of the embedded engine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes of pages that sled keeps in memory; real use is a few times this (docs/SAFETY.md).
+    pub cache_bytes: u64,
+    /// Units that may wait for the writer before callers are held back.
+    pub queue_units: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { cache_bytes: 64 << 20, queue_units: 1024 }
+    }
+}
+
+/// The largest value of a row: above about a quarter of its segment sled would put it in a file that it never syncs.
+pub const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// A row's whole key and value, as the engine holds them.
+pub type RawRow = (Vec<u8>, Vec<u8>);
+
+/// The store of one data directory. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: sled::Db,
+    fences: Arc<Fences>,
+    segments: Arc<Segments>,
+    jobs: mpsc::Sender<Job>,
+    thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+    directory: PathBuf,
+}
+
+impl Store {
+    /// Opens the store of a data directory, making it when the directory has none. The stops are read first.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] when another process has it open; the engine's and the file system's refusals.
+    pub fn open(directory: &Path, options: &Options) -> Result<Self, StoreError> {
+        let stops = Stops::open(&directory.join("stops"))?;
+        let path = directory.join("store");
+        let fresh = !path.exists();
+        let db = sled::Config::new()
+            .path(&path)
+            .cache_capacity(options.cache_bytes)
+            .flush_every_ms(None)
+            .mode(sled::Mode::HighThroughput)
+            .open()
+            .map_err(|source| StoreError::opening(&path, source))?;
+        let log_path = path.join("db");
+        let log = File::open(&log_path).map_err(|source| StoreError::io("open", &log_path, source))?;
+        if fresh {
+            sync_directory(&path)?;
+            sync_directory(directory)?;
+        }
+        let segments = Arc::new(Segments::open(directory.join("segments"))?);
+        let fences = Arc::new(Fences::new(db.clone(), stops));
+        let (jobs, queue) = mpsc::channel(options.queue_units);
+        let writer = Writer::new(db.clone(), log, fences.clone(), segments.clone())?;
+        let thread = std::thread::Builder::new()
+            .name("headgate-writer".into())
+            .spawn(move || writer.run(queue))
+            .map_err(|source| StoreError::io("start the writer of", directory, source))?;
+        let inner = Inner { db, fences, segments, jobs, thread: std::sync::Mutex::new(Some(thread)), directory: directory.into() };
+        Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// Applies a unit; returns when it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::GateClosed`] and [`StoreError::Conflict`] when a fence or an expectation does not hold (nothing is
+    /// written then), and whatever kept the writer from making it durable.
+    pub async fn commit(&self, unit: Unit) -> Result<Committed, StoreError> {
+        self.submit(unit).await?.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// Hands a unit to the writer, in order, and returns the answer to come: for callers that go on meanwhile.
+    ///
+    /// # Errors
+    /// When the unit is malformed or the writer has stopped.
+    pub async fn submit(&self, unit: Unit) -> Result<oneshot::Receiver<Result<Committed, StoreError>>, StoreError> {
+        let unit = unit.checked()?;
+        let (reply, answer) = oneshot::channel();
+        self.inner.jobs.send(Job { unit, reply }).await.map_err(|_| StoreError::Stopped)?;
+        Ok(answer)
+    }
+
+    /// One row.
+    ///
+    /// # Errors
+    /// When the engine fails or the row does not read back.
+    pub fn get<R: Row>(&self, key: &R::Key) -> Result<Option<R>, StoreError> {
+        let key = row::key_bytes::<R>(key);
+        self.inner.db.get(&key).map_err(StoreError::engine)?.map(|value| row::decode(&value)).transpose()
+    }
+
+    /// Whether a row is there, without reading it back.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn contains<R: Row>(&self, key: &R::Key) -> Result<bool, StoreError> {
+        self.inner.db.contains_key(row::key_bytes::<R>(key)).map_err(StoreError::engine)
+    }
+
+    /// At most `limit` rows of a table in key order: those whose key begins with `prefix` and lies behind `after`.
+    ///
+    /// `prefix` is the beginning of an encoded key (see [`RowKey`]), without the table's tag.
+    ///
+    /// # Errors
+    /// When the engine fails or a row does not read back.
+    pub fn scan<R: Row>(&self, prefix: &[u8], after: Option<&R::Key>, limit: usize) -> Result<Vec<(R::Key, R)>, StoreError> {
+        let (start, end) = row::range::<R>(prefix);
+        let start = match after {
+            Some(key) => Bound::Excluded(row::key_bytes::<R>(key)),
+            None => Bound::Included(start),
+        };
+        let range = self.inner.db.range::<Vec<u8>, _>((start, end));
+        range.take(limit).map(|entry| entry.map_err(StoreError::engine).and_then(|(key, value)| row::entry(&key, &value))).collect()
+    }
+
+    /// As [`Store::scan`], from the end backwards; `before` is excluded.
+    ///
+    /// # Errors
+    /// When the engine fails or a row does not read back.
+    pub fn scan_back<R: Row>(&self, prefix: &[u8], before: Option<&R::Key>, limit: usize) -> Result<Vec<(R::Key, R)>, StoreError> {
+        let (start, end) = row::range::<R>(prefix);
+        let end = match before {
+            Some(key) => Bound::Excluded(row::key_bytes::<R>(key)),
+            None => end,
+        };
+        let range = self.inner.db.range::<Vec<u8>, _>((Bound::Included(start), end));
+        range.rev().take(limit).map(|entry| entry.map_err(StoreError::engine).and_then(|(key, value)| row::entry(&key, &value))).collect()
+    }
+
+    /// At most `limit` raw keys and values of one table that belong to a connection: what a sweep removes.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn raw_of_connection(&self, table: Table, owner: ConnectionKey, limit: usize) -> Result<Vec<RawRow>, StoreError> {
+        let mut prefix = vec![table.tag()];
+        prefix.extend_from_slice(&owner.to_bytes());
+        let entries = self.inner.db.scan_prefix(prefix).take(limit);
+        entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(StoreError::engine)).collect()
+    }
+
+    /// The state of a connection's gate, as it is in memory: what every fence compares with.
+    ///
+    /// # Errors
+    /// When the engine fails on the first look.
+    pub fn gate(&self, owner: ConnectionKey) -> Result<GateState, StoreError> {
+        self.inner.fences.state(owner)
+    }
+
+    /// Closes a gate in memory: from this moment no unit lands behind it. Returns the epoch it is closed at.
+    ///
+    /// # Errors
+    /// When the engine fails on the first look at this gate.
+    pub fn close_gate(&self, owner: ConnectionKey) -> Result<Epoch, StoreError> {
+        self.inner.fences.close(owner)
+    }
+
+    /// Makes stops durable in the preallocated list: this works on a full disk.
+    ///
+    /// # Errors
+    /// When the list cannot be written; gates that were closed in memory stay closed until the process ends.
+    pub fn record_stops(&self, stops: &[Stop]) -> Result<(), StoreError> {
+        self.inner.fences.record(stops)
+    }
+
+    /// The last stop of each connection, for what is left to do after a crash.
+    pub fn stops(&self) -> Vec<Stop> {
+        self.inner.fences.stops()
+    }
+
+    /// Reads sealed bytes from a segment file.
+    ///
+    /// # Errors
+    /// When the file is gone (an erasure) or cannot be read.
+    pub fn read_block(&self, owner: ConnectionKey, placed: Placed) -> Result<Vec<u8>, StoreError> {
+        self.inner.segments.read(owner, placed)
+    }
+
+    /// Unlinks every segment file of a connection; how many there were.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn unlink_segments(&self, owner: ConnectionKey) -> Result<u64, StoreError> {
+        self.inner.segments.unlink(owner)
+    }
+
+    /// Bytes on disk: the engine's files and the segment files.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn disk_bytes(&self) -> Result<(u64, u64), StoreError> {
+        Ok((self.inner.db.size_on_disk().map_err(StoreError::engine)?, self.inner.segments.bytes()?))
+    }
+
+    /// How many rows each table holds, by a full walk over the keys: for `store stats`, not for a request path.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn row_counts(&self) -> Result<Vec<(Table, u64)>, StoreError> {
+        layout::TABLES
+            .iter()
+            .map(|table| {
+                let mut rows = 0;
+                for key in self.inner.db.scan_prefix([table.tag()]).keys() {
+                    key.map_err(StoreError::engine)?;
+                    rows += 1;
+                }
+                Ok((*table, rows))
+            })
+            .collect()
+    }
+
+    /// Where the store lies.
+    pub fn directory(&self) -> &Path {
+        &self.inner.directory
+    }
+
+    /// Waits until everything submitted before is durable.
+    ///
+    /// # Errors
+    /// When the writer has stopped.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        self.commit(Unit::default()).await.map(|_| ())
+    }
+}
+
+impl Drop for Inner {
+    /// Ends the writer and waits for it, so that the lock is free when the last handle is gone.
+    fn drop(&mut self) {
+        let (closed, _) = mpsc::channel(1);
+        self.jobs = closed;
+        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer ended by a panic; what it had not acknowledged is lost");
+        }
+    }
+}
+
+/// Makes a directory's entries durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| StoreError::io("sync", path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::clock::Timestamp;
+    use crate::merkle;
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Switch(bool);
+
+    impl Row for Switch {
+        const TABLE: Table = Table::ConnectorSwitches;
+        type Key = String;
+    }
+
+    const OWNER: ConnectionKey = ConnectionKey { tenant: 1, connection: 7 };
+
+    fn unit(build: impl for<'a> FnOnce(&'a mut Unit) -> &'a mut Unit) -> Unit {
+        let mut unit = Unit::default();
+        build(&mut unit);
+        unit
+    }
+
+    /// Goal: what commit has answered is there after a reopen, blocks and audit log included, and the log's root is that
+    /// of its leaves. Method: write, drop, open again.
+    #[tokio::test]
+    async fn a_unit_is_whole_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), &Options::default()).unwrap();
+        for number in 0..5_u8 {
+            let committed = store
+                .commit(unit(|unit| {
+                    unit.put(&format!("n{number}"), &Switch(true)).audit(vec![number]).blocks(
+                        OWNER,
+                        1,
+                        10 * u64::from(number),
+                        vec![number; 10],
+                    )
+                }))
+                .await
+                .unwrap();
+            assert_eq!(committed.first_leaf, u64::from(number));
+        }
+        drop(store);
+        let store = Store::open(directory.path(), &Options::default()).unwrap();
+        let rows = store.scan::<Switch>(b"n", Some(&"n1".into()), 2).unwrap();
+        assert_eq!(rows.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["n2", "n3"]);
+        assert_eq!(store.scan_back::<Switch>(b"", None, 1).unwrap()[0].0, "n4");
+        assert_eq!(store.read_block(OWNER, Placed { extent: 1, offset: 30, bytes: 10 }).unwrap(), [3; 10]);
+        let committed = store.commit(unit(|unit| unit.audit(vec![5]).audit(vec![6]))).await.unwrap();
+        assert_eq!(committed.first_leaf, 5);
+        let leaves: Vec<merkle::Hash> = (0..7).map(|n| merkle::leaf_hash(&[n])).collect();
+        let pair = |a: usize| merkle::node_hash(&leaves[a], &leaves[a + 1]);
+        let root = merkle::node_hash(&merkle::node_hash(&pair(0), &pair(2)), &merkle::node_hash(&pair(4), &leaves[6]));
+        assert_eq!(store.get::<AuditHead>(&()).unwrap(), Some(AuditHead { size: 7, root }));
+    }
+
+    /// Goal: a fence that does not hold leaves nothing behind, and a stop outlives the process even when no row tells of it.
+    #[tokio::test]
+    async fn nothing_lands_behind_a_closed_gate() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), &Options::default()).unwrap();
+        store.commit(unit(|unit| unit.open_gate(OWNER, 1))).await.unwrap();
+        store.commit(unit(|unit| unit.fence(OWNER, 1).put(&"a".into(), &Switch(true)))).await.unwrap();
+        let epoch = store.close_gate(OWNER).unwrap();
+        store.record_stops(&[Stop { owner: OWNER, epoch, reason: StopReason::Revoked, at: Timestamp::UNIX_EPOCH }]).unwrap();
+        let late = store.commit(unit(|unit| unit.fence(OWNER, 1).blocks(OWNER, 1, 0, vec![1]).put(&"b".into(), &Switch(true)))).await;
+        assert!(matches!(late, Err(StoreError::GateClosed { owner: OWNER })), "{late:?}");
+        assert_eq!(store.get::<Switch>(&"b".into()).unwrap(), None);
+        assert_eq!(store.disk_bytes().unwrap().1, 0);
+        drop(store);
+        let store = Store::open(directory.path(), &Options::default()).unwrap();
+        assert_eq!(store.gate(OWNER).unwrap(), GateState { epoch: 1, open: false });
+        assert!(store.commit(unit(|unit| unit.open_gate(OWNER, 1))).await.is_err(), "an epoch is never used twice");
+        store.commit(unit(|unit| unit.open_gate(OWNER, 2).put(&"c".into(), &Switch(true)))).await.unwrap();
+        assert!(store.gate(OWNER).unwrap().open);
+    }
+
+    /// Goal: of two acts that expect the same row, one is told so. A second process is told who holds the store.
+    #[tokio::test]
+    async fn expectations_and_the_lock_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), &Options::default()).unwrap();
+        let claim = || unit(|unit| unit.expect::<Switch>(&"a".into(), None).put(&"a".into(), &Switch(true)));
+        store.commit(claim()).await.unwrap();
+        assert!(matches!(store.commit(claim()).await, Err(StoreError::Conflict { .. })));
+        assert!(matches!(Store::open(directory.path(), &Options::default()), Err(StoreError::Held { .. })));
+        let large = unit(|unit| unit.put(&"big".into(), &AuditLeafOf(vec![0; VALUE_BYTES_MAX])));
+        assert!(matches!(store.commit(large).await, Err(StoreError::ValueTooLarge { .. })));
+    }
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct AuditLeafOf(Vec<u8>);
+
+    impl Row for AuditLeafOf {
+        const TABLE: Table = Table::ConnectorTexts;
+        type Key = String;
+    }
+}

@@ -1,0 +1,246 @@
+//! The gate: what every fetch asks before it starts, and what a revocation closes.
+//!
+//! A [`Permit`] proves that the gate was open at an epoch. It does not prove that it still is: the epoch is compared again
+//! when a request starts ([`Permit::begin_request`]) and inside the write of a page ([`crate::store::Unit::fence`]).
+//!
+//! **Invariant**: once [`Gates::close`] has returned, no request of that connection is under way, none starts, and
+//! nothing that one brought is stored. Three steps make it so: the gate closes in memory (the writer holds it while it
+//! applies a page, so a page is before or never); the permits are cancelled, which drops the requests under way; and the
+//! close waits until the last of them is gone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Timestamp;
+use crate::ids::ConnectionKey;
+use crate::store::Epoch;
+use crate::store::GateState;
+use crate::store::Stop;
+use crate::store::StopReason;
+use crate::store::Store;
+use crate::store::StoreError;
+
+/// How long a close waits for cancelled requests to be dropped. They need microseconds; past this something is stuck,
+/// which is logged, and the close is answered: what such a request brings cannot be stored.
+const DROP_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// A gate that is not open, or no longer at the epoch of the permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("connection {owner} is stopped: no request is made for it; resume or reconnect it if that is not meant")]
+pub struct GateClosed {
+    /// Whose gate.
+    pub owner: ConnectionKey,
+}
+
+/// The gates of all connections. Clones share them.
+#[derive(Clone)]
+pub struct Gates {
+    store: Store,
+    passages: Arc<Mutex<HashMap<ConnectionKey, Weak<Passage>>>>,
+}
+
+/// What the permits of one gate share: only there while there is a permit.
+struct Passage {
+    epoch: Epoch,
+    token: CancellationToken,
+    in_flight: watch::Sender<usize>,
+}
+
+/// Proof that a connection's gate was open at an epoch. Every fetch holds one.
+#[derive(Clone)]
+pub struct Permit {
+    owner: ConnectionKey,
+    store: Store,
+    passage: Arc<Passage>,
+}
+
+/// A request under way. The gate's close waits until it is dropped.
+pub struct InFlight {
+    passage: Arc<Passage>,
+}
+
+impl Gates {
+    /// The gates of a store.
+    pub fn new(store: Store) -> Self {
+        Gates { store, passages: Arc::default() }
+    }
+
+    /// A permit, if the gate is open.
+    ///
+    /// # Errors
+    /// [`GateClosed`]; also when the store cannot tell, since a gate that cannot be seen is not open.
+    pub fn permit(&self, owner: ConnectionKey) -> Result<Permit, GateClosed> {
+        let mut passages = self.passages.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.store.gate(owner).map_err(|error| {
+            tracing::error!(connection = %owner, error = &error as &dyn std::error::Error, "a gate cannot be read and counts as closed");
+            GateClosed { owner }
+        })?;
+        if !state.open {
+            return Err(GateClosed { owner });
+        }
+        let present = passages.get(&owner).and_then(Weak::upgrade).filter(|passage| passage.epoch == state.epoch);
+        let passage = present.unwrap_or_else(|| {
+            passages.retain(|_, passage| passage.strong_count() > 0);
+            let passage = Arc::new(Passage { epoch: state.epoch, token: CancellationToken::new(), in_flight: watch::Sender::new(0) });
+            passages.insert(owner, Arc::downgrade(&passage));
+            passage
+        });
+        Ok(Permit { owner, store: self.store.clone(), passage })
+    }
+
+    /// Whether the gate is open, and its epoch.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn state(&self, owner: ConnectionKey) -> Result<GateState, StoreError> {
+        self.store.gate(owner)
+    }
+
+    /// Closes gates at once, then makes the stops durable. When this returns, nothing of those connections is under way.
+    ///
+    /// # Errors
+    /// When the list of stops cannot be written: the gates are closed in this process all the same.
+    pub async fn close(&self, owners: &[ConnectionKey], reason: StopReason, at: Timestamp) -> Result<(), StoreError> {
+        let mut stops = Vec::with_capacity(owners.len());
+        let mut failed = None;
+        for owner in owners {
+            match self.store.close_gate(*owner) {
+                Ok(epoch) => stops.push(Stop { owner: *owner, epoch, reason, at }),
+                Err(error) => failed = Some(error),
+            }
+        }
+        let passages: Vec<Arc<Passage>> = {
+            let passages = self.passages.lock().unwrap_or_else(PoisonError::into_inner);
+            owners.iter().filter_map(|owner| passages.get(owner).and_then(Weak::upgrade)).collect()
+        };
+        passages.iter().for_each(|passage| passage.token.cancel());
+        let store = self.store.clone();
+        let recorded = tokio::task::spawn_blocking(move || store.record_stops(&stops)).await.unwrap_or(Err(StoreError::Stopped));
+        for passage in passages {
+            let mut count = passage.in_flight.subscribe();
+            if tokio::time::timeout(DROP_WAIT_MAX, count.wait_for(|count| *count == 0)).await.is_err() {
+                tracing::error!("a cancelled request is still held after {DROP_WAIT_MAX:?}; what it brings cannot be stored");
+            }
+        }
+        recorded.and(failed.map_or(Ok(()), Err))
+    }
+}
+
+impl Permit {
+    /// Whose permit.
+    pub fn owner(&self) -> ConnectionKey {
+        self.owner
+    }
+
+    /// The epoch, for the fence of a write.
+    pub fn epoch(&self) -> Epoch {
+        self.passage.epoch
+    }
+
+    /// Returns when the gate is closed.
+    pub async fn cancelled(&self) {
+        self.passage.token.cancelled().await;
+    }
+
+    /// Whether the gate has been closed since.
+    pub fn is_cancelled(&self) -> bool {
+        self.passage.token.is_cancelled()
+    }
+
+    /// Passes the gate for one request: hold the result until the answer's body is read.
+    ///
+    /// # Errors
+    /// [`GateClosed`] when it has been closed since the permit was given.
+    pub fn begin_request(&self) -> Result<InFlight, GateClosed> {
+        // Counted before the gate is looked at: a close that comes in between waits for this, and this sees the close.
+        self.passage.in_flight.send_modify(|count| *count += 1);
+        let in_flight = InFlight { passage: self.passage.clone() };
+        match self.store.gate(self.owner) {
+            Ok(state) if state == (GateState { epoch: self.passage.epoch, open: true }) => Ok(in_flight),
+            _ => Err(GateClosed { owner: self.owner }),
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.passage.in_flight.send_modify(|count| *count -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering;
+
+    use crate::store::Options;
+    use crate::store::Unit;
+
+    use super::*;
+
+    const OWNER: ConnectionKey = ConnectionKey { tenant: 1, connection: 1 };
+
+    async fn opened(directory: &std::path::Path) -> (Store, Gates) {
+        let store = Store::open(directory, &Options::default()).unwrap();
+        let mut unit = Unit::default();
+        unit.open_gate(OWNER, 1);
+        store.commit(unit).await.unwrap();
+        let gates = Gates::new(store.clone());
+        (store, gates)
+    }
+
+    /// Goal: once close has returned, no request is under way and none starts. Method: many tasks that start requests as
+    /// fast as they can and look, inside each, whether close has already returned.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nothing_is_under_way_after_close() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, gates) = opened(directory.path()).await;
+        let closed = Arc::new(AtomicBool::new(false));
+        let tasks: Vec<_> = (0..32)
+            .map(|_| {
+                let (permit, closed) = (gates.permit(OWNER).unwrap(), closed.clone());
+                tokio::spawn(async move {
+                    while let Ok(in_flight) = permit.begin_request() {
+                        tokio::select! {
+                            () = permit.cancelled() => {}
+                            () = tokio::task::yield_now() => {}
+                        }
+                        assert!(!closed.load(Ordering::SeqCst), "a request was under way after the close had returned");
+                        drop(in_flight);
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        gates.close(&[OWNER], StopReason::Revoked, Timestamp::UNIX_EPOCH).await.unwrap();
+        closed.store(true, Ordering::SeqCst);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(gates.permit(OWNER).err(), Some(GateClosed { owner: OWNER }));
+    }
+
+    /// Goal: a permit of before a stop is worth nothing after the gate was opened anew.
+    #[tokio::test]
+    async fn an_old_permit_stays_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, gates) = opened(directory.path()).await;
+        let old = gates.permit(OWNER).unwrap();
+        gates.close(&[OWNER], StopReason::Paused, Timestamp::UNIX_EPOCH).await.unwrap();
+        let mut unit = Unit::default();
+        unit.open_gate(OWNER, 2);
+        store.commit(unit).await.unwrap();
+        assert!(old.is_cancelled() && old.begin_request().is_err());
+        assert!(gates.permit(OWNER).unwrap().begin_request().is_ok());
+        let mut late = Unit::default();
+        late.fence(OWNER, old.epoch());
+        assert!(store.commit(late).await.is_err());
+    }
+}

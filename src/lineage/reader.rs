@@ -1,0 +1,257 @@
+//! The reader: from an id, a key or a stream to records with their whole origin.
+
+use std::io;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::ids::ConnectionKey;
+use crate::ids::RecordId;
+use crate::lineage::block;
+use crate::lineage::block::Block;
+use crate::lineage::block::Entry;
+use crate::lineage::block::Placement;
+use crate::lineage::block::block_aad;
+use crate::lineage::rows::BusinessKeyRow;
+use crate::lineage::rows::Location;
+use crate::lineage::rows::PageRow;
+use crate::lineage::rows::RecordRow;
+use crate::record::PageFacts;
+use crate::record::Patch;
+use crate::record::RecordFacts;
+use crate::record::Tag;
+use crate::store::Placed;
+use crate::store::RowKey;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::vault::Vault;
+use crate::vault::VaultError;
+
+/// Records under one business key of one connection that are looked at; more are cut off, and the caller is told.
+const KEY_RECORDS_MAX: usize = 1000;
+
+/// Why a record cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum LineageError {
+    /// The store failed.
+    #[error("the record cannot be read")]
+    Store(#[from] StoreError),
+    /// Its keys are gone, or it does not open.
+    #[error("the record cannot be opened")]
+    Vault(#[from] VaultError),
+    /// It opens, but is not what was written.
+    #[error("page {page} of connection {owner} is damaged; restore it from a backup")]
+    Damaged {
+        /// Whose page.
+        owner: ConnectionKey,
+        /// Its number.
+        page: u64,
+        /// What does not add up.
+        source: io::Error,
+    },
+}
+
+/// One version of a record with all that is known of it.
+#[derive(Debug, Clone)]
+pub struct StoredRecord {
+    /// Its id.
+    pub id: RecordId,
+    /// Where it lies.
+    pub location: Location,
+    /// As received, cards masked: JSON.
+    pub raw: Vec<u8>,
+    /// The patch to the emitted record; empty when they are equal.
+    pub patch: Vec<u8>,
+    /// What its page shares.
+    pub page: Arc<PageFacts>,
+    /// Its own facts.
+    pub facts: RecordFacts,
+    previous: Option<Location>,
+}
+
+impl StoredRecord {
+    /// The whole tag.
+    pub fn tag(&self) -> Tag {
+        Tag::join(&self.page, &self.facts)
+    }
+
+    /// The record as the connector emitted it.
+    ///
+    /// # Errors
+    /// When what was stored is not JSON any more.
+    pub fn data(&self) -> Result<Value, LineageError> {
+        let damaged =
+            |source: serde_json::Error| LineageError::Damaged { owner: self.id.owner, page: self.page.page, source: source.into() };
+        let raw = serde_json::from_slice(&self.raw).map_err(damaged)?;
+        if self.patch.is_empty() {
+            return Ok(raw);
+        }
+        let patch: Patch = serde_json::from_slice(&self.patch).map_err(damaged)?;
+        patch.apply(raw).map_err(|error| damaged(serde::de::Error::custom(error)))
+    }
+}
+
+/// Some records of a listing.
+#[derive(Debug)]
+pub struct RecordPage {
+    /// The records, in the order in which they were stored.
+    pub items: Vec<StoredRecord>,
+    /// Where the next ones begin, when there may be more.
+    pub next: Option<Location>,
+}
+
+/// Answers where records came from. Clones share it.
+#[derive(Clone)]
+pub struct Reader {
+    store: Store,
+    vault: Arc<Vault>,
+}
+
+impl Reader {
+    /// Over a store and the keys of what lies in it.
+    pub fn new(store: Store, vault: Arc<Vault>) -> Self {
+        Reader { store, vault }
+    }
+
+    /// A record by its id: the newest version, or the one asked for.
+    ///
+    /// # Errors
+    /// When it is there but does not read back.
+    pub fn record(&self, id: RecordId, version: Option<u32>) -> Result<Option<StoredRecord>, LineageError> {
+        let Some(newest) = self.store.get::<RecordRow>(&(id.owner, (id.stream, id.hash)))? else { return Ok(None) };
+        if version.is_some_and(|version| version == 0 || version > newest.version) {
+            return Ok(None);
+        }
+        let mut location = newest.location;
+        loop {
+            let Some(record) = self.at(id.owner, location)? else { return Ok(None) };
+            match (version, record.previous) {
+                (Some(version), Some(previous)) if record.facts.version != version => location = previous,
+                (Some(version), None) if record.facts.version != version => return Ok(None),
+                _ => return Ok(Some(record)),
+            }
+        }
+    }
+
+    /// The record in a slot.
+    fn at(&self, owner: ConnectionKey, location: Location) -> Result<Option<StoredRecord>, LineageError> {
+        let Some(row) = self.store.get::<PageRow>(&(owner, location.page))? else { return Ok(None) };
+        let facts = Arc::new(self.facts(owner, location.page, &row)?);
+        let entries = self.entries(owner, location.page, location.block, &row)?;
+        let entry = entries.into_iter().nth(usize::from(location.slot));
+        Ok(entry.map(|entry| stored(owner, row.stream, location, facts, entry)))
+    }
+
+    /// The newest versions of a connection's records in the order in which they were stored, from `from` on.
+    ///
+    /// # Errors
+    /// When a page does not read back.
+    pub fn records(
+        &self,
+        owner: ConnectionKey,
+        stream: Option<u16>,
+        from: Option<Location>,
+        limit: usize,
+    ) -> Result<RecordPage, LineageError> {
+        let mut items = Vec::with_capacity(limit.min(1024));
+        let from = from.unwrap_or(Location { page: 0, block: 0, slot: 0 });
+        let mut after = from.page.checked_sub(1).map(|page| (owner, page));
+        loop {
+            let rows = self.store.scan::<PageRow>(&owner.to_bytes(), after.as_ref(), 64)?;
+            let Some((last, _)) = rows.last() else { return Ok(RecordPage { items, next: None }) };
+            after = Some(*last);
+            for ((_, page), row) in rows.iter().filter(|(_, row)| stream.is_none_or(|stream| stream == row.stream)) {
+                if let Some(next) = self.page_records(owner, *page, row, from, limit, &mut items)? {
+                    return Ok(RecordPage { items, next: Some(next) });
+                }
+            }
+        }
+    }
+
+    /// Adds a page's records that are newest versions; where to go on, when the limit is reached.
+    fn page_records(
+        &self,
+        owner: ConnectionKey,
+        page: u64,
+        row: &PageRow,
+        from: Location,
+        limit: usize,
+        items: &mut Vec<StoredRecord>,
+    ) -> Result<Option<Location>, LineageError> {
+        let mut facts = None;
+        for block in 0..row.block_bytes.len() as u16 {
+            if page == from.page && block < from.block {
+                continue;
+            }
+            for (slot, entry) in self.entries(owner, page, block, row)?.into_iter().enumerate() {
+                let location = Location { page, block, slot: slot as u16 };
+                if page == from.page && block == from.block && location.slot < from.slot {
+                    continue;
+                }
+                let newest = self.store.get::<RecordRow>(&(owner, (row.stream, entry.hash)))?;
+                if newest.is_none_or(|newest| newest.location != location) {
+                    continue;
+                }
+                if items.len() == limit {
+                    return Ok(Some(location));
+                }
+                let facts = match &facts {
+                    Some(facts) => Arc::clone(facts),
+                    None => Arc::clone(facts.insert(Arc::new(self.facts(owner, page, row)?))),
+                };
+                items.push(stored(owner, row.stream, location, facts, entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The records of a connection that carry or carried a business key; whether there were more than are told.
+    ///
+    /// # Errors
+    /// When the connection's keys are gone or the store fails.
+    pub fn by_key(&self, owner: ConnectionKey, kind: &str, normalised: &str) -> Result<(Vec<RecordId>, bool), LineageError> {
+        let hash = key_hash(&*self.vault.connection(owner)?, kind, normalised);
+        let mut prefix = Vec::with_capacity(24);
+        (owner, hash).encode(&mut prefix);
+        let mut rows = self.store.scan::<BusinessKeyRow>(&prefix, None, KEY_RECORDS_MAX + 1)?;
+        let more = rows.len() > KEY_RECORDS_MAX;
+        rows.truncate(KEY_RECORDS_MAX);
+        Ok((rows.into_iter().map(|((owner, (_, (stream, hash))), _)| RecordId { owner, stream, hash }).collect(), more))
+    }
+
+    fn facts(&self, owner: ConnectionKey, page: u64, row: &PageRow) -> Result<PageFacts, LineageError> {
+        let plain = block::decompress(&self.open(owner, page, Placement::Facts, row.facts())?);
+        let facts = plain.and_then(|plain| postcard::from_bytes(&plain).map_err(io::Error::other));
+        facts.map_err(|source| LineageError::Damaged { owner, page, source })
+    }
+
+    fn entries(&self, owner: ConnectionKey, page: u64, number: u16, row: &PageRow) -> Result<Vec<Entry>, LineageError> {
+        let Some(placed) = row.block(number) else { return Ok(Vec::new()) };
+        let compressed = self.open(owner, page, Placement::Records(number), placed)?;
+        Block::read(&compressed).map_err(|source| LineageError::Damaged { owner, page, source })
+    }
+
+    fn open(&self, owner: ConnectionKey, page: u64, placement: Placement, placed: Placed) -> Result<Vec<u8>, LineageError> {
+        let key = self.vault.extent(owner, placed.extent)?;
+        let mut bytes = self.store.read_block(owner, placed)?;
+        key.open_block(&block_aad(owner, page, placement), &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+fn stored(owner: ConnectionKey, stream: u16, location: Location, page: Arc<PageFacts>, entry: Entry) -> StoredRecord {
+    let id = RecordId { owner, stream, hash: entry.hash };
+    StoredRecord { id, location, raw: entry.raw, patch: entry.patch, page, facts: entry.facts, previous: entry.previous }
+}
+
+/// The keyed hash under which a business key is found; the value is normalised before.
+pub(crate) fn key_hash(keys: &crate::vault::ConnectionKeys, kind: &str, normalised: &str) -> [u8; 16] {
+    first_half(keys.index_hmac(&[b"key", kind.as_bytes(), normalised.as_bytes()]))
+}
+
+/// The first 16 bytes of a keyed hash: enough that two of a connection never meet by chance.
+pub(crate) fn first_half(hash: [u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    half
+}

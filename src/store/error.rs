@@ -1,0 +1,103 @@
+//! What can go wrong in keeping.
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::ids::ConnectionKey;
+use crate::store::Table;
+
+/// A refusal of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the directory open.
+    #[error("{path:?} is held by another process; stop it, or run the command while it serves: it is then passed on")]
+    Held {
+        /// The engine's directory.
+        path: PathBuf,
+    },
+    /// The embedded engine failed.
+    #[error("the store's engine failed; look at the disk, then run `headgate store check`")]
+    Engine {
+        /// sled's words.
+        source: sled::Error,
+    },
+    /// The file system failed.
+    #[error("cannot {what} {path:?}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A unit named a gate that is closed, or open at another epoch. Nothing of it was written.
+    #[error("connection {owner} was stopped meanwhile; nothing of this was stored")]
+    GateClosed {
+        /// Whose gate.
+        owner: ConnectionKey,
+    },
+    /// A unit expected a row that has changed. Nothing of it was written.
+    #[error("a row of `{table}` was changed by someone else meanwhile; read it again and decide anew")]
+    Conflict {
+        /// The row's table.
+        table: &'static str,
+    },
+    /// A row that does not read back.
+    #[error("a row of `{table}` does not read back; restore from a backup, and report this")]
+    Malformed {
+        /// The row's table.
+        table: &'static str,
+    },
+    /// A value past the limit.
+    #[error("a row of `{table}` would be {bytes} bytes, above the {max} that the store keeps in one row")]
+    ValueTooLarge {
+        /// The row's table.
+        table: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The writer has ended: the process is going down, or an earlier failure ended it.
+    #[error("the store no longer takes writes; an earlier error in the log says why; restart the process")]
+    Stopped,
+}
+
+impl StoreError {
+    pub(super) fn engine(source: sled::Error) -> Self {
+        StoreError::Engine { source }
+    }
+
+    pub(super) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
+        StoreError::Io { what, path: path.into(), source }
+    }
+
+    /// sled tells a held lock only in words, inside an I/O error.
+    pub(super) fn opening(path: &Path, source: sled::Error) -> Self {
+        let held =
+            matches!(&source, sled::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("lock"));
+        if held { StoreError::Held { path: path.into() } } else { StoreError::Engine { source } }
+    }
+
+    pub(super) fn unknown(table: Option<Table>) -> &'static str {
+        table.map_or("an unknown table", Table::name)
+    }
+}
+
+impl StoreError {
+    /// A second error of the same meaning, for each of the units that one failed sync leaves unacknowledged.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            StoreError::Engine { source } => StoreError::Engine { source: source.clone() },
+            StoreError::Io { what, path, source } => StoreError::Io { what, path: path.clone(), source: io::Error::from(source.kind()) },
+            StoreError::GateClosed { owner } => StoreError::GateClosed { owner: *owner },
+            StoreError::Conflict { table } => StoreError::Conflict { table },
+            StoreError::Held { path } => StoreError::Held { path: path.clone() },
+            StoreError::Malformed { table } => StoreError::Malformed { table },
+            StoreError::ValueTooLarge { table, bytes, max } => StoreError::ValueTooLarge { table, bytes: *bytes, max: *max },
+            StoreError::Stopped => StoreError::Stopped,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Segment files: one per extent of a connection, filled with sealed blocks, unlinked whole by an erasure.
+//!
+//! `segments/<tenant>/<connection>/<extent>.seg`. Offsets are chosen by whoever seals (so that nothing has to be patched),
+//! written at their place, synced before the rows that name them. Bytes that no row names are leftovers of a crash: they
+//! are sealed, unreachable, and overwritten when the extent goes on.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::ids::ConnectionKey;
+use crate::store::StoreError;
+use crate::store::sync_directory;
+use crate::store::unit::Blocks;
+
+/// Open files kept for reuse; the oldest half is let go when there are more.
+const OPEN_FILES_MAX: usize = 128;
+
+/// Where sealed bytes lie within a connection's segment files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The extent, which names the file.
+    pub extent: u32,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub bytes: u32,
+}
+
+type Segment = (ConnectionKey, u32);
+
+pub(super) struct Segments {
+    directory: PathBuf,
+    files: Mutex<HashMap<Segment, Arc<File>>>,
+}
+
+impl Segments {
+    pub fn open(directory: PathBuf) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(&directory).map_err(|source| StoreError::io("make", &directory, source))?;
+        Ok(Segments { directory, files: Mutex::default() })
+    }
+
+    fn folder(&self, owner: ConnectionKey) -> PathBuf {
+        self.directory.join(owner.tenant.to_string()).join(owner.connection.to_string())
+    }
+
+    fn path(&self, (owner, extent): Segment) -> PathBuf {
+        self.folder(owner).join(format!("{extent}.seg"))
+    }
+
+    /// The extent's file, made (and its name synced) when `create` is set and it is missing.
+    fn file(&self, segment: Segment, create: bool) -> Result<Arc<File>, StoreError> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = files.get(&segment) {
+            return Ok(file.clone());
+        }
+        let path = self.path(segment);
+        let fresh = create && !path.exists();
+        if fresh {
+            self.make_folder(segment.0)?;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(create).truncate(false).mode(0o600);
+        let file = Arc::new(options.open(&path).map_err(|source| StoreError::io("open", &path, source))?);
+        if fresh {
+            sync_directory(&self.folder(segment.0))?;
+        }
+        if files.len() >= OPEN_FILES_MAX {
+            let keep: HashSet<Segment> = files.keys().copied().take(OPEN_FILES_MAX / 2).collect();
+            files.retain(|segment, _| keep.contains(segment));
+        }
+        files.insert(segment, file.clone());
+        Ok(file)
+    }
+
+    fn make_folder(&self, owner: ConnectionKey) -> Result<(), StoreError> {
+        let folder = self.folder(owner);
+        std::fs::create_dir_all(&folder).map_err(|source| StoreError::io("make", &folder, source))?;
+        sync_directory(&self.directory.join(owner.tenant.to_string()))?;
+        sync_directory(&self.directory)
+    }
+
+    /// Writes blocks at their places; the files to sync are added to `touched`.
+    pub fn write(&self, blocks: &Blocks, touched: &mut HashMap<Segment, Arc<File>>) -> Result<(), StoreError> {
+        let segment = (blocks.owner, blocks.extent);
+        let file = self.file(segment, true)?;
+        file.write_all_at(&blocks.bytes, blocks.offset).map_err(|source| StoreError::io("write", &self.path(segment), source))?;
+        touched.insert(segment, file);
+        Ok(())
+    }
+
+    pub fn sync(&self, touched: &HashMap<Segment, Arc<File>>) -> Result<(), StoreError> {
+        for (segment, file) in touched {
+            file.sync_data().map_err(|source| StoreError::io("sync", &self.path(*segment), source))?;
+        }
+        Ok(())
+    }
+
+    pub fn read(&self, owner: ConnectionKey, placed: Placed) -> Result<Vec<u8>, StoreError> {
+        let segment = (owner, placed.extent);
+        let mut bytes = vec![0; placed.bytes as usize];
+        let file = self.file(segment, false)?;
+        file.read_exact_at(&mut bytes, placed.offset).map_err(|source| StoreError::io("read", &self.path(segment), source))?;
+        Ok(bytes)
+    }
+
+    pub fn unlink(&self, owner: ConnectionKey) -> Result<u64, StoreError> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).retain(|segment, _| segment.0 != owner);
+        let folder = self.folder(owner);
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries.count() as u64,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(source) => return Err(StoreError::io("list", &folder, source)),
+        };
+        std::fs::remove_dir_all(&folder).map_err(|source| StoreError::io("remove", &folder, source))?;
+        sync_directory(&self.directory.join(owner.tenant.to_string()))?;
+        Ok(entries)
+    }
+
+    pub fn bytes(&self) -> Result<u64, StoreError> {
+        tree_bytes(&self.directory).map_err(|source| StoreError::io("measure", &self.directory, source))
+    }
+}
+
+fn tree_bytes(directory: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { tree_bytes(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,288 @@
+//! The writer: one thread that applies units in order, in groups that share one fdatasync.
+//!
+//! For a group: blocks are written and their files synced; then, unit by unit, the fences it names are held, its
+//! expectations compared and its rows applied as one batch; then the engine's log is flushed *and* synced (sled's own
+//! flush issues no fsync on Linux, SLED.md); then all are answered. A unit that does not pass writes no row.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::MutexGuard;
+
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use crate::ids::ConnectionKey;
+use crate::merkle;
+use crate::merkle::Hash;
+use crate::store::Row;
+use crate::store::StoreError;
+use crate::store::Table;
+use crate::store::fence;
+use crate::store::fence::Cell;
+use crate::store::fence::Epoch;
+use crate::store::fence::Fences;
+use crate::store::fence::GateState;
+use crate::store::row;
+use crate::store::segment::Segments;
+use crate::store::unit::Committed;
+use crate::store::unit::Unit;
+
+/// Units of one group at most: what waits behind a group waits no longer than its sync.
+const GROUP_UNITS_MAX: usize = 64;
+
+pub(super) struct Job {
+    pub unit: Unit,
+    pub reply: oneshot::Sender<Result<Committed, StoreError>>,
+}
+
+/// Size and root of the audit log; also its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHead {
+    /// Number of leaves.
+    pub size: u64,
+    /// RFC 6962 root over them.
+    pub root: Hash,
+}
+
+impl Row for AuditHead {
+    const TABLE: Table = Table::AuditHead;
+    type Key = ();
+}
+
+/// The bytes of a leaf, by index.
+#[derive(Serialize, Deserialize)]
+pub struct AuditLeaf(pub Vec<u8>);
+
+impl Row for AuditLeaf {
+    const TABLE: Table = Table::AuditLeaves;
+    type Key = u64;
+}
+
+/// The hash of a complete subtree, by level (0 = leaves) and index within the level.
+#[derive(Serialize, Deserialize)]
+pub struct AuditNode(pub Hash);
+
+impl Row for AuditNode {
+    const TABLE: Table = Table::AuditNodes;
+    type Key = (u8, u64);
+}
+
+pub(super) struct Writer {
+    db: sled::Db,
+    log: File,
+    fences: Arc<Fences>,
+    segments: Arc<Segments>,
+    tree: Frontier,
+}
+
+/// The complete subtrees that the log's present size is made of, by level.
+#[derive(Clone, Default)]
+struct Frontier {
+    size: u64,
+    subtrees: Vec<Option<Hash>>,
+}
+
+impl Writer {
+    pub fn new(db: sled::Db, log: File, fences: Arc<Fences>, segments: Arc<Segments>) -> Result<Self, StoreError> {
+        let tree = Frontier::load(&db)?;
+        Ok(Writer { db, log, fences, segments, tree })
+    }
+
+    /// Serves jobs until every sender is gone, or a sync has failed: after that nothing can be promised any more.
+    pub fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut group = Vec::with_capacity(GROUP_UNITS_MAX);
+        while let Some(first) = queue.blocking_recv() {
+            group.push(first);
+            while group.len() < GROUP_UNITS_MAX
+                && let Ok(next) = queue.try_recv()
+            {
+                group.push(next);
+            }
+            if let Err(error) = self.serve(&mut group) {
+                tracing::error!(error = &error as &dyn std::error::Error, "the store can no longer make writes durable; it stops");
+                return;
+            }
+        }
+    }
+
+    fn serve(&mut self, group: &mut Vec<Job>) -> Result<(), StoreError> {
+        let mut touched = HashMap::new();
+        let jobs: Vec<(Job, Result<(), StoreError>)> = group
+            .drain(..)
+            .map(|job| {
+                let written = self.write_blocks(&job.unit, &mut touched);
+                (job, written)
+            })
+            .collect();
+        let synced = self.segments.sync(&touched);
+        let mut applied = Vec::with_capacity(jobs.len());
+        for (job, written) in jobs {
+            let Job { unit, reply } = job;
+            let outcome = written.and_then(|()| synced.as_ref().map_err(StoreError::again).copied()).and_then(|()| self.apply(unit));
+            applied.push((reply, outcome));
+        }
+        let durable = self.sync();
+        for (reply, outcome) in applied {
+            let outcome = outcome.and_then(|committed| durable.as_ref().map(|()| committed).map_err(StoreError::again));
+            // A caller that has gone away needs no answer; its unit stands.
+            let _ = reply.send(outcome);
+        }
+        durable
+    }
+
+    /// A unit whose gate is closed already leaves no bytes behind, not even sealed ones.
+    fn write_blocks(&self, unit: &Unit, touched: &mut HashMap<(ConnectionKey, u32), Arc<File>>) -> Result<(), StoreError> {
+        for (owner, epoch) in &unit.fences {
+            if self.fences.state(*owner)? != (GateState { epoch: *epoch, open: true }) {
+                return Err(StoreError::GateClosed { owner: *owner });
+            }
+        }
+        unit.blocks.iter().try_for_each(|blocks| self.segments.write(blocks, touched))
+    }
+
+    fn apply(&mut self, unit: Unit) -> Result<Committed, StoreError> {
+        for (key, expected) in &unit.expectations {
+            let present = self.db.get(key).map_err(StoreError::engine)?;
+            if present.as_deref() != expected.as_deref() {
+                return Err(StoreError::Conflict { table: StoreError::unknown(key.first().copied().and_then(Table::of_tag)) });
+            }
+        }
+        let cells = self.cells(&unit)?;
+        let mut held: Vec<MutexGuard<'_, GateState>> = Vec::with_capacity(cells.len());
+        for (_, cell) in &cells {
+            held.push(fence::lock(cell));
+        }
+        for ((requirement, _), state) in cells.iter().zip(&held) {
+            requirement.check(state)?;
+        }
+        let mut batch = sled::Batch::default();
+        for (key, value) in &unit.rows {
+            insert(&mut batch, key, value.as_deref());
+        }
+        let mut tree = self.tree.clone();
+        let first_leaf = tree.append(&unit.leaves, &mut batch);
+        for (leaf, follow) in unit.follows {
+            for (key, value) in follow(first_leaf + leaf as u64) {
+                insert(&mut batch, &key, value.as_deref());
+            }
+        }
+        for (owner, epoch) in &unit.openings {
+            let row = GateState { epoch: *epoch, open: true };
+            insert(&mut batch, &row::key_bytes::<GateState>(owner), Some(&row::value_bytes(&row)?));
+        }
+        self.db.apply_batch(batch).map_err(StoreError::engine)?;
+        self.tree = tree;
+        for ((requirement, _), state) in cells.iter().zip(&mut held) {
+            requirement.settle(state);
+        }
+        Ok(Committed { first_leaf })
+    }
+
+    /// The gates of a unit, each once and in one order.
+    fn cells(&self, unit: &Unit) -> Result<Vec<(Requirement, Cell)>, StoreError> {
+        let open = unit.fences.iter().map(|(owner, epoch)| Requirement { owner: *owner, epoch: *epoch, opens: false });
+        let opens = unit.openings.iter().map(|(owner, epoch)| Requirement { owner: *owner, epoch: *epoch, opens: true });
+        let mut requirements: Vec<Requirement> = open.chain(opens).collect();
+        requirements.sort_by_key(|requirement| requirement.owner);
+        requirements.dedup_by_key(|requirement| requirement.owner);
+        requirements.into_iter().map(|requirement| self.fences.cell(requirement.owner).map(|cell| (requirement, cell))).collect()
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        #[allow(clippy::disallowed_methods, reason = "the one place that flushes, and syncs behind it")]
+        self.db.flush().map_err(StoreError::engine)?;
+        self.log.sync_data().map_err(|source| StoreError::io("sync", std::path::Path::new("store/db"), source))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Requirement {
+    owner: ConnectionKey,
+    epoch: Epoch,
+    opens: bool,
+}
+
+impl Requirement {
+    fn check(&self, state: &GateState) -> Result<(), StoreError> {
+        let holds = if self.opens { self.epoch > state.epoch && !state.open } else { state.open && state.epoch == self.epoch };
+        if holds { Ok(()) } else { Err(StoreError::GateClosed { owner: self.owner }) }
+    }
+
+    fn settle(&self, state: &mut GateState) {
+        if self.opens {
+            *state = GateState { epoch: self.epoch, open: true };
+        }
+    }
+}
+
+fn insert(batch: &mut sled::Batch, key: &[u8], value: Option<&[u8]>) {
+    match value {
+        Some(value) => batch.insert(key, value),
+        None => batch.remove(key),
+    }
+}
+
+impl Frontier {
+    fn load(db: &sled::Db) -> Result<Self, StoreError> {
+        let head = db.get(row::key_bytes::<AuditHead>(&())).map_err(StoreError::engine)?;
+        let size = head.map(|value| row::decode::<AuditHead>(&value)).transpose()?.map_or(0, |head| head.size);
+        let mut subtrees = Vec::new();
+        for level in 0..u64::BITS - size.leading_zeros() {
+            // The subtree of a set bit is the last complete one of its level.
+            let subtree = if size >> level & 1 == 1 {
+                let key = row::key_bytes::<AuditNode>(&(level as u8, (size >> level) - 1));
+                let value = db.get(key).map_err(StoreError::engine)?.ok_or(StoreError::Malformed { table: Table::AuditNodes.name() })?;
+                Some(row::decode::<AuditNode>(&value)?.0)
+            } else {
+                None
+            };
+            subtrees.push(subtree);
+        }
+        Ok(Frontier { size, subtrees })
+    }
+
+    /// Adds leaves, their nodes and the new head to the batch; the index of the first.
+    fn append(&mut self, leaves: &[Vec<u8>], batch: &mut sled::Batch) -> u64 {
+        let first = self.size;
+        for leaf in leaves {
+            put(batch, &self.size, &AuditLeaf(leaf.clone()));
+            self.push(merkle::leaf_hash(leaf), batch);
+        }
+        if !leaves.is_empty() {
+            put(batch, &(), &AuditHead { size: self.size, root: self.root() });
+        }
+        first
+    }
+
+    fn push(&mut self, leaf: Hash, batch: &mut sled::Batch) {
+        let (mut level, mut hash) = (0, leaf);
+        loop {
+            put(batch, &(level as u8, self.size >> level), &AuditNode(hash));
+            if self.subtrees.len() == level {
+                self.subtrees.push(None);
+            }
+            match self.subtrees[level].take() {
+                Some(left) => hash = merkle::node_hash(&left, &hash),
+                None => break,
+            }
+            level += 1;
+        }
+        self.subtrees[level] = Some(hash);
+        self.size += 1;
+    }
+
+    fn root(&self) -> Hash {
+        let joined = self.subtrees.iter().flatten().copied().reduce(|right, left| merkle::node_hash(&left, &right));
+        joined.unwrap_or_else(merkle::empty_root)
+    }
+}
+
+/// Rows of plain numbers and hashes always serialise.
+fn put<R: Row>(batch: &mut sled::Batch, key: &R::Key, row: &R) {
+    if let Ok(value) = row::value_bytes(row) {
+        batch.insert(row::key_bytes::<R>(key), value);
+    }
+}

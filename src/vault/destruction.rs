@@ -1,0 +1,149 @@
+//! The destruction of keys: listed first, durably; then held copies end; then the files are wiped. Opening the vault goes
+//! through the list again, so a crash between two of these steps changes nothing.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use crate::clock::Timestamp;
+use crate::ids::ConnectionKey;
+use crate::vault::DestroyedKey;
+use crate::vault::DestroyedKeys;
+use crate::vault::KeyKind;
+use crate::vault::Slot;
+use crate::vault::Vault;
+use crate::vault::VaultError;
+use crate::vault::hierarchy::WrappedConnection;
+use crate::vault::hierarchy::WrappedKey;
+use crate::vault::hierarchy::get;
+use crate::vault::hierarchy::secret_slot;
+
+impl Vault {
+    pub(super) fn destroy(&self, kind: KeyKind, owner: ConnectionKey) -> Result<DestroyedKeys, VaultError> {
+        let _change = self.changing();
+        let at = self.clock.now();
+        let slots = self.slots_under(kind, owner)?;
+        let mut gone = Vec::new();
+        for (kind, owner, slot) in slots.iter().copied() {
+            gone.extend(self.entries(kind, owner, slot, at)?);
+        }
+        // Nothing was there: the promise that nothing will be is listed all the same.
+        if !gone.iter().any(|key| key.kind == kind && key.owner == owner) && self.gone(kind, owner).is_none() {
+            gone.push(DestroyedKey { kind, owner, extent: 0, id: [0; 16], at });
+        }
+        self.keyring.record_destroyed(&gone)?;
+        self.note_destroyed(&gone);
+        for (_, _, slot) in slots {
+            self.keyring.destroy(slot)?;
+        }
+        self.first_destruction(kind, owner)
+    }
+
+    /// What the list says of a destruction, also when this is the second time that it was asked for.
+    fn first_destruction(&self, kind: KeyKind, owner: ConnectionKey) -> Result<DestroyedKeys, VaultError> {
+        let list = self.keyring.destroyed()?;
+        let same = |key: &&DestroyedKey| key.kind == kind && key.owner == owner;
+        let at = list.iter().find(same).map_or_else(|| self.clock.now(), |key| key.at);
+        let within = |key: &&DestroyedKey| match kind {
+            KeyKind::Tenant => key.owner.tenant == owner.tenant,
+            KeyKind::Connection => key.owner == owner,
+            KeyKind::Extent | KeyKind::Credential | KeyKind::Revoking => key.owner == owner && key.kind == kind,
+        };
+        let batch = list.iter().filter(within).filter(|key| key.at == at);
+        Ok(DestroyedKeys { ids: batch.map(DestroyedKey::to_string).collect(), at })
+    }
+
+    /// The slots that go with a key: its own, and all below it.
+    fn slots_under(&self, kind: KeyKind, owner: ConnectionKey) -> Result<Vec<(KeyKind, ConnectionKey, Slot)>, VaultError> {
+        let of_connection = |owner| {
+            [
+                (KeyKind::Connection, owner, Slot::Connection(owner)),
+                (KeyKind::Credential, owner, Slot::Credential(owner)),
+                (KeyKind::Revoking, owner, Slot::Revoking(owner)),
+            ]
+        };
+        let occupied = self.keyring.slots()?;
+        let mut under = match kind {
+            KeyKind::Tenant => {
+                let mut under = vec![(kind, owner, Slot::Tenant(owner.tenant))];
+                let owners = occupied.iter().filter_map(|slot| slot.connection()).filter(|key| key.tenant == owner.tenant);
+                let owners: BTreeSet<_> = owners.collect();
+                under.extend(owners.into_iter().flat_map(of_connection));
+                under
+            }
+            KeyKind::Connection => of_connection(owner).to_vec(),
+            KeyKind::Credential | KeyKind::Revoking | KeyKind::Extent => vec![(kind, owner, secret_slot(kind, owner))],
+        };
+        under.retain(|(_, _, slot)| occupied.contains(slot));
+        Ok(under)
+    }
+
+    /// What the list says of one slot: its key, and of a connection its extents' keys too.
+    fn entries(&self, kind: KeyKind, owner: ConnectionKey, slot: Slot, at: Timestamp) -> Result<Vec<DestroyedKey>, VaultError> {
+        let entry = |kind, extent, id| DestroyedKey { kind, owner, extent, id, at };
+        // Only ids are read, so that a key whose wrapping is damaged can still be destroyed.
+        if let Slot::Connection(_) = slot {
+            let Ok(Some(file)) = get::<WrappedConnection>(&*self.keyring, slot) else { return Ok(vec![entry(kind, 0, [0; 16])]) };
+            let extents = file.extents.iter().map(|(number, _)| entry(KeyKind::Extent, *number, file.key.id));
+            return Ok([entry(kind, 0, file.key.id)].into_iter().chain(extents).collect());
+        }
+        let id = get::<WrappedKey>(&*self.keyring, slot).ok().flatten().map_or([0; 16], |file| file.id);
+        Ok(vec![entry(kind, 0, id)])
+    }
+
+    /// Lets every later use fail, and ends what is held.
+    fn note_destroyed(&self, keys: &[DestroyedKey]) {
+        let mut destroyed = self.destroyed.write().unwrap_or_else(PoisonError::into_inner);
+        for key in keys.iter().filter(|key| key.kind != KeyKind::Extent) {
+            destroyed.entry((key.kind, key.owner)).or_insert(key.at);
+        }
+        drop(destroyed);
+        for key in keys {
+            match key.kind {
+                KeyKind::Tenant => drop(self.tenants.write().unwrap_or_else(PoisonError::into_inner).remove(&key.owner.tenant)),
+                KeyKind::Connection => {
+                    let held = self.connections.write().unwrap_or_else(PoisonError::into_inner).remove(&key.owner);
+                    if let Some(held) = held {
+                        held.end();
+                    }
+                }
+                KeyKind::Extent | KeyKind::Credential | KeyKind::Revoking => {}
+            }
+        }
+    }
+
+    /// At open: remembers what is destroyed, and takes listed extents out of files that still have them.
+    pub(super) fn replay_destroyed(&self) -> Result<(), VaultError> {
+        let list = self.keyring.destroyed()?;
+        self.note_destroyed(&list);
+        let mut extents: BTreeMap<ConnectionKey, Vec<DestroyedKey>> = BTreeMap::new();
+        for key in list.into_iter().filter(|key| key.kind == KeyKind::Extent && !self.is_destroyed(key.owner)) {
+            extents.entry(key.owner).or_default().push(key);
+        }
+        for (owner, gone) in extents {
+            let held = match self.held(owner) {
+                // Neither keys nor a word of their destruction: whoever asks for them is told; the rest is served.
+                Err(VaultError::NoKey { .. }) => continue,
+                held => held?,
+            };
+            let mut extents = held.extents.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let before = extents.made.len();
+            extents.made.retain(|number, _| !gone.iter().any(|key| key.extent == *number && key.id == held.id));
+            if extents.made.len() < before {
+                self.put_extents(owner, &held, extents)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn gone(&self, kind: KeyKind, owner: ConnectionKey) -> Option<Timestamp> {
+        let destroyed = self.destroyed.read().unwrap_or_else(PoisonError::into_inner);
+        let tenant = ConnectionKey { connection: 0, ..owner };
+        let with = [(KeyKind::Tenant, tenant), (KeyKind::Connection, owner), (kind, owner)];
+        with.iter().find_map(|key| destroyed.get(key).copied())
+    }
+
+    pub(super) fn refuse_destroyed(&self, kind: KeyKind, owner: ConnectionKey) -> Result<(), VaultError> {
+        self.gone(kind, owner).map_or(Ok(()), |_| Err(VaultError::Destroyed { what: kind.as_str(), owner }))
+    }
+}
