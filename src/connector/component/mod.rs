@@ -46,6 +46,12 @@ pub struct Field {
     pub doc: &'static str,
 }
 
+/// The name of a field in a manifest: as in the code, without what makes a keyword a name there.
+pub const fn field_name(name: &'static str) -> &'static str {
+    let bytes = name.as_bytes();
+    if bytes.len() > 2 && bytes[0] == b'r' && bytes[1] == b'#' { name.split_at(2).1 } else { name }
+}
+
 /// Declares a component: `field: Type;`, with `=> Place` when expressions in it have variables of their own, and `= default` when it
 /// may be left out.
 macro_rules! component {
@@ -67,7 +73,7 @@ macro_rules! component {
                 name: stringify!($name),
                 doc: concat!($($doc),+).trim_ascii_start(),
                 fields: &[$( $crate::connector::component::Field {
-                    name: stringify!($field),
+                    name: $crate::connector::component::field_name(stringify!($field)),
                     accepts: <$type as $crate::connector::component::reader::Accept>::ACCEPTS,
                     doc: concat!($($field_doc),+).trim_ascii_start(),
                 }, )*],
@@ -87,7 +93,14 @@ macro_rules! component {
                 $(
                     let default: Option<$type> = [$( $default )?].into_iter().next();
                     let place = [$( $crate::connector::expression::Place::$place )?].first().copied();
-                    let $field = reader.field::<$type>(members, &Self::ABOUT, stringify!($field), node.line, place, default);
+                    let $field = reader.field::<$type>(
+                        members,
+                        &Self::ABOUT,
+                        $crate::connector::component::field_name(stringify!($field)),
+                        node.line,
+                        place,
+                        default,
+                    );
                 )*
                 reader.close();
                 Some($name { $( $field: $field?, )* line: node.line })

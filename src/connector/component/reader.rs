@@ -36,9 +36,18 @@ pub trait Accept: Sized {
     }
 }
 
+/// The kind of document that is read, which decides how problems are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Document {
+    /// `manifest.yaml`: maps are components with a type, parameters and leftovers.
+    Manifest,
+    /// `headgate.yaml`: maps have exactly their keys.
+    Treatment,
+}
+
 /// The walk over one document.
 pub struct Reader {
-    file: &'static str,
+    document: Document,
     path: Vec<String>,
     place: Place,
     parameters: Vec<Arc<Value>>,
@@ -46,17 +55,21 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A walk that calls its document `file`.
-    pub fn new(file: &'static str) -> Self {
+    /// A walk over `document`.
+    pub fn new(document: Document) -> Self {
         let nothing = Arc::new(Value::Object(Map::new()));
-        Reader { file, path: Vec::new(), place: Place::Spec, parameters: vec![nothing], problems: Vec::new() }
+        Reader { document, path: Vec::new(), place: Place::Spec, parameters: vec![nothing], problems: Vec::new() }
     }
 
     /// Notes a problem at the present path.
     pub fn problem(&mut self, code: Code, line: u32, message: String) {
         if self.problems.len() < PROBLEMS_MAX {
             let path = self.path.join(".").replace(".[", "[");
-            self.problems.push(Problem { code, file: self.file, line, path, message });
+            let (file, code) = match self.document {
+                Document::Manifest => ("manifest.yaml", code),
+                Document::Treatment => ("headgate.yaml", in_treatment(code)),
+            };
+            self.problems.push(Problem { code, file, line, path, message });
         }
     }
 
@@ -128,10 +141,9 @@ impl Reader {
     }
 
     fn is_known(&self, key: &str, member: &Member, about: &Description) -> bool {
-        member.inherited
-            || matches!(key, "type" | "$parameters" | "$options")
-            || about.fields.iter().any(|field| field.name == key)
-            || LEFTOVERS.contains(&key)
+        let written = about.fields.iter().any(|field| field.name == key);
+        let language = member.inherited || matches!(key, "type" | "$parameters" | "$options") || LEFTOVERS.contains(&key);
+        written || (language && self.document == Document::Manifest)
     }
 
     /// Closes the component that was opened last.
@@ -161,6 +173,20 @@ impl Reader {
                 None
             }),
         }
+    }
+}
+
+/// The code of the same problem when it is in a treatment.
+fn in_treatment(code: Code) -> Code {
+    match code {
+        Code::Unreadable | Code::NotAManifest => Code::TreatmentUnreadable,
+        Code::UnknownField => Code::TreatmentKey,
+        Code::MissingField => Code::TreatmentMissing,
+        Code::WrongKind => Code::TreatmentKind,
+        Code::NotAccepted | Code::Conflict | Code::BadFormat => Code::TreatmentValue,
+        Code::BadExpression => Code::TreatmentExpression,
+        Code::BadName => Code::TreatmentStream,
+        code => code,
     }
 }
 

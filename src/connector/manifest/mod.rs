@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::connector::component::reader::Accept;
+use crate::connector::component::reader::Document;
 use crate::connector::component::reader::Reader;
 use crate::connector::component::source::Check;
 use crate::connector::component::source::DeclarativeSource;
@@ -24,15 +25,12 @@ use crate::connector::yaml::parse;
 pub mod propagation;
 pub mod reference;
 
-/// What problems call the file.
-pub const FILE: &str = "manifest.yaml";
-
 /// Reads a manifest. To be called with [`crate::connector::yaml::STACK_BYTES`] of stack.
 ///
 /// # Errors
 /// Every problem of the text, in the order of its lines.
 pub fn read(text: &str) -> Result<DeclarativeSource, Vec<Problem>> {
-    let mut reader = Reader::new(FILE);
+    let mut reader = Reader::new(Document::Manifest);
     let document = match parse(text, Repeated::LastCounts) {
         Ok(document) => document,
         Err(error) => {
