@@ -1,1 +1,13 @@
-//! The language of connectors: manifests, their components and expressions, and how to treat what they read. Pure.
+//! Definitions of how to read an application, and the pure machines that follow them. Nothing here does I/O, except that a
+//! connector may be loaded from a path.
+
+pub mod catalogue;
+pub mod component;
+pub mod datetime;
+pub mod definition;
+pub mod expression;
+pub mod manifest;
+pub mod path;
+pub mod problem;
+pub mod treatment;
+pub mod yaml;

@@ -1,0 +1,91 @@
+//! Where connectors are found: built into the binary, or at a path. The one place of this folder that reads files.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::connector::definition::Connector;
+use crate::connector::definition::ConnectorError;
+use crate::connector::problem::Code;
+use crate::connector::problem::Problem;
+use crate::connector::yaml::BYTES_MAX;
+
+/// A connector that is part of the binary.
+#[derive(Debug, Clone, Copy)]
+pub struct Embedded {
+    /// The folder in `connectors/`.
+    pub name: &'static str,
+    manifest: &'static str,
+    treatment: &'static str,
+}
+
+/// Takes the two files of a folder in `connectors/` into the binary.
+macro_rules! embedded {
+    ($name:literal) => {
+        Embedded {
+            name: $name,
+            manifest: include_str!(concat!("../../connectors/", $name, "/manifest.yaml")),
+            treatment: include_str!(concat!("../../connectors/", $name, "/headgate.yaml")),
+        }
+    };
+}
+
+/// The connectors that are part of the binary: to add one, make its folder and a row here.
+pub const EMBEDDED: &[Embedded] = &[embedded!("sandbox"), embedded!("shipstation")];
+
+impl Embedded {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When its files have problems, which a test rules out.
+    pub fn load(&self) -> Result<Connector, ConnectorError> {
+        Connector::load(self.name, self.manifest, Some(self.treatment))
+    }
+}
+
+/// Reads the connector at `path`: a manifest file, with strict defaults, or a folder with `manifest.yaml` and perhaps `headgate.yaml`.
+///
+/// # Errors
+/// Every problem, also that of a path that cannot be read.
+pub fn load_path(path: &Path) -> Result<Connector, ConnectorError> {
+    let named = |name: Option<&std::ffi::OsStr>| name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if path.is_dir() {
+        // `.` and `a/..` have no last component of their own.
+        let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let name = named(whole.file_name());
+        let manifest = read(&name, &path.join("manifest.yaml"))?;
+        let treatment = path.join("headgate.yaml");
+        let treatment = if treatment.exists() { Some(read(&name, &treatment)?) } else { None };
+        return Connector::load(&name, &manifest, treatment.as_deref());
+    }
+    let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let name = named(if is_yaml { path.file_stem() } else { path.file_name() });
+    let manifest = read(&name, path)?;
+    Connector::load(&name, &manifest, None)
+}
+
+/// Every problem of the connector at `path`; none when it can be used.
+pub fn check(path: &Path) -> Vec<Problem> {
+    match load_path(path) {
+        Ok(_) => Vec::new(),
+        Err(ConnectorError::Refused { problems, .. }) => problems,
+        Err(error) => vec![path_problem(error.to_string())],
+    }
+}
+
+fn read(name: &str, path: &Path) -> Result<String, ConnectorError> {
+    let refused = |message| ConnectorError::Refused { name: crate::ids::cut(name), problems: vec![path_problem(message)] };
+    let limit = u64::try_from(BYTES_MAX).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    // One byte more than is allowed, so that a longer file is seen to be longer and not read whole.
+    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_string(&mut text));
+    match read {
+        Ok(length) if length > BYTES_MAX => Err(refused(format!("{path:?} has more than {BYTES_MAX} bytes"))),
+        Ok(_) => Ok(text),
+        Err(error) => Err(refused(format!("{path:?} cannot be read: {error}; give a manifest file, or a folder with manifest.yaml"))),
+    }
+}
+
+fn path_problem(message: String) -> Problem {
+    Problem { code: Code::Path, file: "", line: 0, path: String::new(), message }
+}

@@ -1,0 +1,203 @@
+//! The components of declarative manifests: what each is called, which fields it has, and what they may hold.
+//!
+//! A component is one `component!` block with its fields, defaults and documentation; a family, such as every authenticator, is one
+//! `family!` block that lists its members. What a component *does* is an arm of an exhaustive match over its family in the
+//! machines beside this folder and in `fetch`, so a component that nobody runs does not compile. [`ALL`] names every component.
+//!
+//! Source for names and fields: the component schema of airbyte-cdk (LOWCODE.md sections 2 and 4).
+
+pub mod authenticator;
+pub mod error_handler;
+pub mod incremental;
+pub mod pagination;
+pub mod partition;
+pub mod reader;
+pub mod records;
+pub mod requester;
+pub mod schema;
+pub mod source;
+pub mod value;
+
+use std::rc::Rc;
+
+use crate::connector::component::reader::Reader;
+use crate::connector::problem::Code;
+use crate::connector::yaml::Node;
+
+/// A component as the documentation shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Description {
+    /// The type's name in a manifest.
+    pub name: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    /// Its fields.
+    pub fields: &'static [Field],
+}
+
+/// A field of a component as the documentation shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// The field's name in a manifest.
+    pub name: &'static str,
+    /// What it holds.
+    pub accepts: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+/// The name of a field in a manifest: as in the code, without what makes a keyword a name there.
+pub const fn field_name(name: &'static str) -> &'static str {
+    let bytes = name.as_bytes();
+    if bytes.len() > 2 && bytes[0] == b'r' && bytes[1] == b'#' { name.split_at(2).1 } else { name }
+}
+
+/// Declares a component: `field: Type;`, with `=> Place` when expressions in it have variables of their own, and `= default` when it
+/// may be left out.
+macro_rules! component {
+    (
+        $(#[doc = $doc:literal])+
+        $name:ident { $( $(#[doc = $field_doc:literal])+ $field:ident: $type:ty $(=> $place:ident)? $(= $default:expr)?; )* }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug)]
+        pub struct $name {
+            $( $(#[doc = $field_doc])+ pub $field: $type, )*
+            /// The line of the manifest where it begins.
+            pub line: u32,
+        }
+
+        impl $name {
+            /// The component as the documentation shows it.
+            pub const ABOUT: $crate::connector::component::Description = $crate::connector::component::Description {
+                name: stringify!($name),
+                doc: concat!($($doc),+).trim_ascii_start(),
+                fields: &[$( $crate::connector::component::Field {
+                    name: $crate::connector::component::field_name(stringify!($field)),
+                    accepts: <$type as $crate::connector::component::reader::Accept>::ACCEPTS,
+                    doc: concat!($($field_doc),+).trim_ascii_start(),
+                }, )*],
+            };
+        }
+
+        impl $crate::connector::component::reader::Accept for $name {
+            const ACCEPTS: &'static str = concat!("a map of type ", stringify!($name));
+
+            fn accept(
+                node: &std::rc::Rc<$crate::connector::yaml::Node>,
+                reader: &mut $crate::connector::component::reader::Reader,
+            ) -> Option<Self> {
+                #[allow(unused_variables, reason = "a component may have no fields")]
+                let members = reader.open(node, &Self::ABOUT)?;
+                // All fields are read before the first failure counts, so that all problems are told.
+                $(
+                    let default: Option<$type> = [$( $default )?].into_iter().next();
+                    let place = [$( $crate::connector::expression::Place::$place )?].first().copied();
+                    let $field = reader.field::<$type>(
+                        members,
+                        &Self::ABOUT,
+                        $crate::connector::component::field_name(stringify!($field)),
+                        node.line,
+                        place,
+                        default,
+                    );
+                )*
+                reader.close();
+                Some($name { $( $field: $field?, )* line: node.line })
+            }
+        }
+    };
+}
+pub(crate) use component;
+
+/// Declares a family: the components that may stand in one place, told apart by their `type`.
+macro_rules! family {
+    ( $(#[doc = $doc:literal])+ $name:ident { $( $member:ident ),+ $(,)? } ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug)]
+        pub enum $name {
+            $( #[doc = concat!("See [`", stringify!($member), "`].")] $member(Box<$member>), )+
+        }
+
+        impl $name {
+            /// The types of the family.
+            pub const NAMES: &'static [&'static str] = &[$( stringify!($member), )+];
+        }
+
+        impl $crate::connector::component::reader::Accept for $name {
+            const ACCEPTS: &'static str = concat!("a map with one of the types", $( " ", stringify!($member) ),+);
+
+            fn accept(
+                node: &std::rc::Rc<$crate::connector::yaml::Node>,
+                reader: &mut $crate::connector::component::reader::Reader,
+            ) -> Option<Self> {
+                match node.type_name() {
+                    $( Some(stringify!($member)) => Box::<$member>::accept(node, reader).map($name::$member), )+
+                    _ => $crate::connector::component::refuse(node, Self::NAMES, reader),
+                }
+            }
+        }
+    };
+}
+pub(crate) use family;
+
+/// Every component, for the documentation and for the tests that hold each to the same checks.
+pub const ALL: &[&Description] = &[
+    &source::DeclarativeSource::ABOUT,
+    &source::CheckStream::ABOUT,
+    &source::ConcurrencyLevel::ABOUT,
+    &source::Spec::ABOUT,
+    &source::DeclarativeStream::ABOUT,
+    &source::SimpleRetriever::ABOUT,
+    &requester::HttpRequester::ABOUT,
+    &requester::RequestBodyGraphQL::ABOUT,
+    &requester::RequestBodyJsonObject::ABOUT,
+    &requester::RequestBodyPlainText::ABOUT,
+    &requester::RequestBodyUrlEncodedForm::ABOUT,
+    &requester::RequestOption::ABOUT,
+    &requester::RequestPath::ABOUT,
+    &authenticator::ApiKeyAuthenticator::ABOUT,
+    &authenticator::BasicHttpAuthenticator::ABOUT,
+    &authenticator::BearerAuthenticator::ABOUT,
+    &authenticator::NoAuth::ABOUT,
+    &authenticator::OAuthAuthenticator::ABOUT,
+    &records::AddFields::ABOUT,
+    &records::AddedFieldDefinition::ABOUT,
+    &records::DpathExtractor::ABOUT,
+    &records::JsonDecoder::ABOUT,
+    &records::RecordFilter::ABOUT,
+    &records::RecordSelector::ABOUT,
+    &records::RemoveFields::ABOUT,
+    &schema::InlineSchemaLoader::ABOUT,
+    &pagination::CursorPagination::ABOUT,
+    &pagination::DefaultPaginator::ABOUT,
+    &pagination::NoPagination::ABOUT,
+    &pagination::OffsetIncrement::ABOUT,
+    &pagination::PageIncrement::ABOUT,
+    &incremental::DatetimeBasedCursor::ABOUT,
+    &incremental::MinMaxDatetime::ABOUT,
+    &error_handler::CompositeErrorHandler::ABOUT,
+    &error_handler::ConstantBackoffStrategy::ABOUT,
+    &error_handler::DefaultErrorHandler::ABOUT,
+    &error_handler::ExponentialBackoffStrategy::ABOUT,
+    &error_handler::HttpResponseFilter::ABOUT,
+    &error_handler::WaitTimeFromHeader::ABOUT,
+    &error_handler::WaitUntilTimeFromHeader::ABOUT,
+    &partition::ListPartitionRouter::ABOUT,
+];
+
+/// Says why a component of another type cannot stand here.
+fn refuse<T>(node: &Rc<Node>, accepted: &[&str], reader: &mut Reader) -> Option<T> {
+    let accepted = accepted.join(", ");
+    let Some(members) = node.as_map() else { return reader.wrong_kind(node, &format!("a map with one of the types {accepted}")) };
+    let line = members.get("type").filter(|member| member.line > 0).map_or(node.line, |member| member.line);
+    match node.type_name() {
+        _ if members.contains_key("class_name") => {
+            let class = node.get("class_name").and_then(|node| node.as_text()).unwrap_or_default().to_owned();
+            reader.problem(Code::CustomCode, line, format!("needs the Python class `{class}`, and Python is not run; accepted: {accepted}"));
+        }
+        Some(name) => reader.problem(Code::UnknownComponent, line, format!("`{name}` is not implemented here; accepted: {accepted}")),
+        None => reader.problem(Code::MissingField, line, format!("needs a `type`, one of {accepted}")),
+    }
+    None
+}

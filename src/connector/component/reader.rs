@@ -1,0 +1,307 @@
+//! Reads components out of the tree: collects every problem, keeps the path, and binds expressions to their parameters.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::connector::component::Description;
+use crate::connector::expression::Place;
+use crate::connector::problem::Code;
+use crate::connector::problem::Problem;
+use crate::connector::yaml::Member;
+use crate::connector::yaml::Members;
+use crate::connector::yaml::Node;
+use crate::connector::yaml::Tree;
+
+/// The most problems that are kept: enough to repair a manifest, not enough to fill memory with a hostile one.
+pub const PROBLEMS_MAX: usize = 200;
+
+/// Members that the builder's export leaves on components that have no such field; the original ignores them too. They are the
+/// parameters that the manifest's author once wrote, already applied.
+const LEFTOVERS: &[&str] = &["name", "primary_key", "path", "page_size", "description"];
+
+/// A value that a field may hold.
+pub trait Accept: Sized {
+    /// What is accepted, to end the sentence "needs …".
+    const ACCEPTS: &'static str;
+
+    /// Reads the value; `None` when it cannot be used, and then the reader has a problem.
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self>;
+
+    /// The value of a field that is not there; `None` when the field is required.
+    fn absent() -> Option<Self> {
+        None
+    }
+}
+
+/// The kind of document that is read, which decides how problems are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Document {
+    /// `manifest.yaml`: maps are components with a type, parameters and leftovers.
+    Manifest,
+    /// `headgate.yaml`: maps have exactly their keys.
+    Treatment,
+}
+
+/// The walk over one document.
+pub struct Reader {
+    document: Document,
+    path: Vec<String>,
+    place: Place,
+    parameters: Vec<Arc<Value>>,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    /// A walk over `document`.
+    pub fn new(document: Document) -> Self {
+        let nothing = Arc::new(Value::Object(Map::new()));
+        Reader { document, path: Vec::new(), place: Place::Spec, parameters: vec![nothing], problems: Vec::new() }
+    }
+
+    /// Notes a problem at the present path.
+    pub fn problem(&mut self, code: Code, line: u32, message: String) {
+        if self.problems.len() < PROBLEMS_MAX {
+            let path = self.path.join(".").replace(".[", "[");
+            let (file, code) = match self.document {
+                Document::Manifest => ("manifest.yaml", code),
+                Document::Treatment => ("headgate.yaml", in_treatment(code)),
+            };
+            self.problems.push(Problem { code, file, line, path, message });
+        }
+    }
+
+    /// Notes that a value is of the wrong kind.
+    pub fn wrong_kind<T>(&mut self, node: &Node, accepts: &str) -> Option<T> {
+        self.problem(Code::WrongKind, node.line, format!("is {}, but needs {accepts}", node.kind()));
+        None
+    }
+
+    /// Notes that a value is not among the accepted ones.
+    pub fn not_accepted<T>(&mut self, node: &Node, accepts: &str) -> Option<T> {
+        let found: String = node.to_json().to_string().chars().take(80).collect();
+        self.problem(Code::NotAccepted, node.line, format!("is {found}, but needs {accepts}"));
+        None
+    }
+
+    /// Every problem found, in the order of the text.
+    pub fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.sort_by_key(|problem| problem.line);
+        // A definition used by several streams is read once for each, but is wrong only once.
+        self.problems.dedup_by(|a, b| a.line == b.line && a.code == b.code && a.message == b.message);
+        self.problems
+    }
+
+    /// Whether nothing is wrong so far.
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Reads within a step of the path.
+    pub fn within<T>(&mut self, step: impl Into<String>, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(step.into());
+        let read = read(self);
+        self.path.pop();
+        read
+    }
+
+    /// Where an expression of the field being read stands.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Reads with expressions standing in `place`.
+    pub fn at<T>(&mut self, place: Place, read: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.place, place);
+        let read = read(self);
+        self.place = outer;
+        read
+    }
+
+    /// The parameters of the component being read.
+    pub fn parameters(&self) -> Arc<Value> {
+        self.parameters.last().map(Arc::clone).unwrap_or_default()
+    }
+
+    /// Opens a component: checks that every member is a field of it, and takes its parameters.
+    pub fn open<'n>(&mut self, node: &'n Node, about: &Description) -> Option<&'n Members> {
+        let Some(members) = node.as_map() else { return self.wrong_kind(node, &format!("a map of type {}", about.name)) };
+        for (key, member) in members {
+            if !self.is_known(key, member, about) {
+                let fields = about.fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
+                let message = format!("{} has no field `{key}` here; accepted: {}", about.name, if fields.is_empty() { "none" } else { &fields });
+                self.within(key.to_string(), |reader| reader.problem(Code::UnknownField, member.line, message));
+            }
+        }
+        let parameters = members.get("$parameters").map(|member| Arc::new(written(&member.node)));
+        self.parameters.push(parameters.unwrap_or_else(|| Arc::new(Value::Object(Map::new()))));
+        Some(members)
+    }
+
+    fn is_known(&self, key: &str, member: &Member, about: &Description) -> bool {
+        let written = about.fields.iter().any(|field| field.name == key);
+        let language = member.inherited || matches!(key, "type" | "$parameters" | "$options") || LEFTOVERS.contains(&key);
+        written || (language && self.document == Document::Manifest)
+    }
+
+    /// Closes the component that was opened last.
+    pub fn close(&mut self) {
+        self.parameters.pop();
+    }
+
+    /// Reads one field of an open component.
+    pub fn field<T: Accept>(
+        &mut self,
+        members: &Members,
+        about: &Description,
+        name: &str,
+        line: u32,
+        place: Option<Place>,
+        default: Option<T>,
+    ) -> Option<T> {
+        let member = members.get(name).filter(|member| member.node.tree != Tree::Null);
+        match member {
+            Some(member) => {
+                let place = place.unwrap_or(Place::Spec);
+                self.within(name, |reader| reader.at(place, |reader| T::accept(&member.node, reader)))
+            }
+            None => default.or_else(T::absent).or_else(|| {
+                let message = format!("{} needs `{name}`: {}", about.name, T::ACCEPTS);
+                self.problem(Code::MissingField, line, message);
+                None
+            }),
+        }
+    }
+}
+
+/// The code of the same problem when it is in a treatment.
+fn in_treatment(code: Code) -> Code {
+    match code {
+        Code::Unreadable | Code::NotAManifest => Code::TreatmentUnreadable,
+        Code::UnknownField => Code::TreatmentKey,
+        Code::MissingField => Code::TreatmentMissing,
+        Code::WrongKind => Code::TreatmentKind,
+        Code::NotAccepted | Code::Conflict | Code::BadFormat => Code::TreatmentValue,
+        Code::BadExpression => Code::TreatmentExpression,
+        Code::BadName => Code::TreatmentStream,
+        code => code,
+    }
+}
+
+/// The value as written: without what parameters put into it.
+pub fn written(node: &Node) -> Value {
+    match &node.tree {
+        Tree::Map(members) => {
+            let written = members.iter().filter(|(_, member)| !member.inherited);
+            Value::Object(written.map(|(key, member)| (key.to_string(), self::written(&member.node))).collect())
+        }
+        Tree::List(items) => Value::Array(items.iter().map(|item| written(item)).collect()),
+        _ => node.to_json(),
+    }
+}
+
+impl Accept for bool {
+    const ACCEPTS: &'static str = "true or false";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        match &node.tree {
+            Tree::Bool(value) => Some(*value),
+            Tree::Text(text) => match text.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "on" => Some(true),
+                "false" | "no" | "off" => Some(false),
+                _ => reader.wrong_kind(node, Self::ACCEPTS),
+            },
+            _ => reader.wrong_kind(node, Self::ACCEPTS),
+        }
+    }
+}
+
+impl Accept for i64 {
+    const ACCEPTS: &'static str = "a whole number";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        let number = match &node.tree {
+            Tree::Number(number) => number.as_i64(),
+            Tree::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        number.or_else(|| reader.wrong_kind(node, Self::ACCEPTS))
+    }
+}
+
+impl Accept for u32 {
+    const ACCEPTS: &'static str = "a whole number that is not negative";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        let number = i64::accept(node, reader)?;
+        u32::try_from(number).ok().or_else(|| reader.not_accepted(node, Self::ACCEPTS))
+    }
+}
+
+impl Accept for f64 {
+    const ACCEPTS: &'static str = "a number";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        let number = match &node.tree {
+            Tree::Number(number) => number.as_f64(),
+            Tree::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        number.filter(|number| number.is_finite()).or_else(|| reader.wrong_kind(node, Self::ACCEPTS))
+    }
+}
+
+impl Accept for String {
+    const ACCEPTS: &'static str = "a text";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        match &node.tree {
+            Tree::Text(text) => Some(text.to_string()),
+            Tree::Number(number) => Some(number.to_string()),
+            _ => reader.wrong_kind(node, Self::ACCEPTS),
+        }
+    }
+}
+
+impl Accept for Value {
+    const ACCEPTS: &'static str = "a value";
+
+    fn accept(node: &Rc<Node>, _: &mut Reader) -> Option<Self> {
+        Some(written(node))
+    }
+}
+
+impl<T: Accept> Accept for Option<T> {
+    const ACCEPTS: &'static str = T::ACCEPTS;
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        T::accept(node, reader).map(Some)
+    }
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+}
+
+impl<T: Accept> Accept for Box<T> {
+    const ACCEPTS: &'static str = T::ACCEPTS;
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        T::accept(node, reader).map(Box::new)
+    }
+}
+
+/// A list; a single value stands for a list of one.
+impl<T: Accept> Accept for Vec<T> {
+    const ACCEPTS: &'static str = T::ACCEPTS;
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        let items = node.as_list().unwrap_or(std::slice::from_ref(node));
+        // All items are read before the first failure counts, so that all problems are told.
+        let read = |(index, item)| reader.within(format!("[{index}]"), |reader| T::accept(item, reader));
+        let read: Vec<Option<T>> = items.iter().enumerate().map(read).collect();
+        read.into_iter().collect()
+    }
+}

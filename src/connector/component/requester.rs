@@ -1,0 +1,113 @@
+//! What is asked of the application.
+
+use crate::connector::component::authenticator::Authenticator;
+use crate::connector::component::component;
+use crate::connector::component::error_handler::ErrorHandler;
+use crate::connector::component::family;
+use crate::connector::component::value::Expression;
+use crate::connector::component::value::Nested;
+use crate::connector::component::value::choice;
+
+family! {
+    /// What is asked of the application.
+    Requester { HttpRequester }
+}
+
+component! {
+    /// One HTTP request.
+    HttpRequester {
+        /// The whole address; older manifests give `url_base` and `path` instead.
+        url: Option<Expression> => Request;
+        /// The address that `path` is joined to.
+        url_base: Option<Expression> => Request;
+        /// What is joined to the base with a single slash.
+        path: Option<Expression> => Request;
+        /// The verb.
+        http_method: Verb = Verb::Get;
+        /// Where the credential goes.
+        authenticator: Option<Authenticator>;
+        /// Query parameters: a map, or a text that becomes one.
+        request_parameters: Option<Nested> => Request;
+        /// Headers: a map, or a text that becomes one.
+        request_headers: Option<Nested> => Request;
+        /// The body; newer manifests give this instead of the two below.
+        request_body: Option<RequestBody>;
+        /// A JSON body.
+        request_body_json: Option<Nested> => Request;
+        /// A form, or a text that is sent as it is.
+        request_body_data: Option<Nested> => Request;
+        /// What an answer means, and what follows from it.
+        error_handler: Option<ErrorHandler>;
+        /// Whether answers are kept for other streams of the same pull. They are asked for anew here, which gives the same records.
+        use_cache: bool = false;
+    }
+}
+
+choice! {
+    /// The verb of a request.
+    Verb { Get = "GET", Post = "POST", Put = "PUT", Patch = "PATCH", Delete = "DELETE", Head = "HEAD", Options = "OPTIONS" }
+}
+
+family! {
+    /// The body of a request.
+    RequestBody { RequestBodyJsonObject, RequestBodyGraphQL, RequestBodyUrlEncodedForm, RequestBodyPlainText }
+}
+
+component! {
+    /// A JSON body.
+    RequestBodyJsonObject {
+        /// The object.
+        value: Nested => Request;
+    }
+}
+
+component! {
+    /// A GraphQL query, sent as JSON.
+    RequestBodyGraphQL {
+        /// The object with `query` and `variables`.
+        value: Nested => Request;
+    }
+}
+
+component! {
+    /// A form.
+    RequestBodyUrlEncodedForm {
+        /// The form's fields.
+        value: Nested => Request;
+    }
+}
+
+component! {
+    /// A text, sent as it is.
+    RequestBodyPlainText {
+        /// The text.
+        value: Nested => Request;
+    }
+}
+
+component! {
+    /// Where a value is put into a request.
+    RequestOption {
+        /// The part of the request.
+        inject_into: InjectInto;
+        /// The name of the parameter, header or field.
+        field_name: Option<Expression> => FieldPath;
+        /// The path of a nested field of a JSON body, instead of a name.
+        field_path: Option<Vec<Expression>> => FieldPath;
+    }
+}
+
+choice! {
+    /// The part of a request that a value is put into.
+    InjectInto { Parameter = "request_parameter", Header = "header", BodyData = "body_data", BodyJson = "body_json" }
+}
+
+component! {
+    /// The value is the whole path of the next request.
+    RequestPath {}
+}
+
+family! {
+    /// Where a page's token is put.
+    TokenPlacement { RequestOption, RequestPath }
+}

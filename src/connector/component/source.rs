@@ -1,0 +1,158 @@
+//! The source as a whole and its streams.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use crate::connector::component::component;
+use crate::connector::component::family;
+use crate::connector::component::incremental::IncrementalSync;
+use crate::connector::component::pagination::Paginator;
+use crate::connector::component::partition::PartitionRouter;
+use crate::connector::component::reader::Accept;
+use crate::connector::component::reader::Reader;
+use crate::connector::component::records::Decoder;
+use crate::connector::component::records::Selector;
+use crate::connector::component::records::Transformation;
+use crate::connector::component::requester::Requester;
+use crate::connector::component::schema::SchemaLoader;
+use crate::connector::component::value::Scalar;
+use crate::connector::yaml::Node;
+
+component! {
+    /// A whole manifest.
+    DeclarativeSource {
+        /// The version of the language that the manifest was written for.
+        version: String;
+        /// How a connection is checked.
+        check: Check;
+        /// The datasets that can be read.
+        streams: Vec<Stream>;
+        /// What a configuration holds; without one every configuration is accepted.
+        spec: Option<Spec>;
+        /// How many slices are read at a time.
+        concurrency_level: Option<ConcurrencyLevel>;
+        /// Parts that are referred to; on their own they do nothing.
+        definitions: Option<Unread>;
+        /// Schemas that are referred to; on their own they do nothing.
+        schemas: Option<Unread>;
+        /// Notes of the builder; they do nothing.
+        metadata: Option<Unread>;
+        /// What the source is, in words.
+        description: Option<String>;
+    }
+}
+
+family! {
+    /// How a connection is checked.
+    Check { CheckStream }
+}
+
+component! {
+    /// Checks a connection by reading the first page of the named streams.
+    CheckStream {
+        /// The streams; one that can be read proves the connection.
+        stream_names: Vec<String>;
+    }
+}
+
+component! {
+    /// What a configuration holds.
+    Spec {
+        /// A JSON schema for the configuration; `airbyte_secret` marks what is sealed.
+        connection_specification: Value;
+        /// Where people read about the application.
+        documentation_url: Option<String>;
+        /// How the original platform authorizes; Headgate's own treatment says that instead.
+        advanced_auth: Option<Unread>;
+    }
+}
+
+component! {
+    /// How many slices are read at a time.
+    ConcurrencyLevel {
+        /// The number wanted.
+        default_concurrency: Scalar;
+        /// The most that is allowed, whatever the configuration wants.
+        max_concurrency: Option<u32>;
+    }
+}
+
+family! {
+    /// A dataset.
+    Stream { DeclarativeStream }
+}
+
+component! {
+    /// A dataset: where its records come from and what becomes of them.
+    DeclarativeStream {
+        /// The name, unique in the manifest.
+        name: String;
+        /// How records are read.
+        retriever: Retriever;
+        /// The field, or the paths of fields, that tell one record from another.
+        primary_key: PrimaryKey = PrimaryKey::default();
+        /// How only what changed is read.
+        incremental_sync: Option<IncrementalSync>;
+        /// What a record looks like; of several, the first.
+        schema_loader: Option<Vec<SchemaLoader>>;
+        /// Changes made to every record, in order.
+        transformations: Vec<Transformation> = Vec::new();
+    }
+}
+
+family! {
+    /// How records are read.
+    Retriever { SimpleRetriever }
+}
+
+component! {
+    /// Reads page after page of one address, for every slice.
+    SimpleRetriever {
+        /// What is asked.
+        requester: Requester;
+        /// Where the records are in the answer.
+        record_selector: Selector;
+        /// How one page leads to the next.
+        paginator: Option<Paginator>;
+        /// How the stream is cut into parts; several routers multiply.
+        partition_router: Option<Vec<PartitionRouter>>;
+        /// How the answer is read.
+        decoder: Option<Decoder>;
+        /// Whether the parameters of the slice are left out once the next page is known by its path.
+        ignore_stream_slicer_parameters_on_paginated_requests: bool = false;
+    }
+}
+
+/// The paths of the fields that identify a record; none when the stream has no primary key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PrimaryKey(pub Vec<Vec<String>>);
+
+impl Accept for PrimaryKey {
+    const ACCEPTS: &'static str = "a field, a list of fields, or a list of paths";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        let Some(items) = node.as_list() else {
+            let name = node.as_text().map(str::to_owned);
+            return match name {
+                Some(name) if name.is_empty() => Some(PrimaryKey::default()),
+                Some(name) => Some(PrimaryKey(vec![vec![name]])),
+                None => reader.wrong_kind(node, Self::ACCEPTS),
+            };
+        };
+        let paths = items.iter().map(|item| Vec::<String>::accept(item, reader)).collect::<Option<Vec<_>>>()?;
+        Some(PrimaryKey(paths.into_iter().filter(|path| !path.is_empty()).collect()))
+    }
+}
+
+/// A member that is allowed and does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unread;
+
+impl Accept for Unread {
+    const ACCEPTS: &'static str = "anything: it does nothing";
+
+    fn accept(_: &Rc<Node>, _: &mut Reader) -> Option<Self> {
+        Some(Unread)
+    }
+}

@@ -1,0 +1,1 @@
+//! Dates and durations of manifests.

@@ -1,0 +1,321 @@
+//! A connector: its manifest, its treatment, and what both say about a configuration.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use url::Url;
+
+use crate::clock::Clock;
+use crate::connector::component::authenticator::Authenticator;
+use crate::connector::component::requester::HttpRequester;
+use crate::connector::component::requester::Requester;
+use crate::connector::component::source::DeclarativeSource;
+use crate::connector::component::source::DeclarativeStream;
+use crate::connector::component::source::Retriever;
+use crate::connector::component::value::Expression;
+use crate::connector::expression::ExpressionError;
+use crate::connector::expression::Place;
+use crate::connector::expression::Scope;
+use crate::connector::expression::Slice;
+use crate::connector::expression::dynamic;
+use crate::connector::manifest;
+use crate::connector::problem::Code;
+use crate::connector::problem::Problem;
+use crate::connector::treatment::Treatment;
+use crate::connector::yaml::with_stack;
+use crate::digest::Digest;
+
+/// The most characters of a connector's name.
+pub const NAME_CHARS_MAX: usize = 64;
+/// The steps that one regular expression of a specification may take.
+const PATTERN_STEPS_MAX: usize = 100_000;
+/// The most problems of a configuration that are told.
+const CONFIG_PROBLEMS_MAX: usize = 50;
+
+/// Why a connector cannot be had, or cannot be used with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// Its files have problems.
+    #[error("connector `{name}` has {} problem(s); the first: {first}; run `headgate connectors check` for all", .problems.len(), first = .problems.first().map(ToString::to_string).unwrap_or_default())]
+    Refused {
+        /// The connector.
+        name: String,
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+    /// An expression over the configuration has no value.
+    #[error("`{what}` of connector `{name}` cannot be rendered with this configuration")]
+    Expression {
+        /// The connector.
+        name: String,
+        /// The field.
+        what: &'static str,
+        /// Why.
+        source: ExpressionError,
+    },
+    /// An address is none.
+    #[error("`{what}` of connector `{name}` renders to `{text}`, which is no absolute http or https address; check the configuration")]
+    Address {
+        /// The connector.
+        name: String,
+        /// The field.
+        what: &'static str,
+        /// What it rendered to, cut short.
+        text: String,
+    },
+}
+
+/// The definition of how to read one application, and how to treat what is read.
+#[derive(Debug)]
+pub struct Connector {
+    /// The folder's name, or the file's without `.yaml`.
+    pub name: String,
+    /// How to fetch.
+    pub manifest: DeclarativeSource,
+    /// How to treat.
+    pub treatment: Treatment,
+    /// The digest of both texts, with a zero byte between them when there are two.
+    pub digest: Digest,
+    /// The manifest as written.
+    pub manifest_text: String,
+    /// The treatment as written, if there is one.
+    pub treatment_text: Option<String>,
+}
+
+impl Connector {
+    /// Reads a connector from its texts.
+    ///
+    /// # Errors
+    /// Every problem of both texts.
+    pub fn load(name: &str, manifest_text: &str, treatment_text: Option<&str>) -> Result<Self, ConnectorError> {
+        let refused = |problems| ConnectorError::Refused { name: crate::ids::cut(name), problems };
+        if !is_name(name) {
+            let message = format!("`{}` is no connector name: use 1 to {NAME_CHARS_MAX} of letters, digits, `-`, `_`, `.`", crate::ids::cut(name));
+            return Err(refused(vec![Problem { code: Code::Path, file: "", line: 0, path: String::new(), message }]));
+        }
+        let (manifest, treatment) = with_stack(|| {
+            let treatment = treatment_text.map_or_else(|| Ok(Treatment::strict()), Treatment::read);
+            (manifest::read(manifest_text), treatment)
+        });
+        match (manifest, treatment) {
+            (Ok(manifest), Ok(treatment)) => {
+                let mut bytes = manifest_text.as_bytes().to_vec();
+                if let Some(text) = treatment_text {
+                    bytes.push(0);
+                    bytes.extend_from_slice(text.as_bytes());
+                }
+                let connector = Connector {
+                    name: name.to_owned(),
+                    manifest,
+                    treatment,
+                    digest: Digest::of(&bytes),
+                    manifest_text: manifest_text.to_owned(),
+                    treatment_text: treatment_text.map(str::to_owned),
+                };
+                let problems = connector.check();
+                if problems.is_empty() { Ok(connector) } else { Err(refused(problems)) }
+            }
+            (manifest, treatment) => {
+                let mut problems = manifest.err().unwrap_or_default();
+                problems.extend(treatment.err().unwrap_or_default());
+                Err(refused(problems))
+            }
+        }
+    }
+
+    /// What people call the application.
+    pub fn display_name(&self) -> &str {
+        self.treatment.display_name.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The stream called `name`.
+    pub fn stream(&self, name: &str) -> Option<&DeclarativeStream> {
+        self.manifest.stream(name)
+    }
+
+    /// What is wrong with a configuration: all of it, without repeating a value, for values are secrets.
+    pub fn check_config(&self, config: &Value) -> Vec<Problem> {
+        let problem = |path: String, message| Problem { code: Code::Configuration, file: "config", line: 0, path, message };
+        if !config.is_object() {
+            return vec![problem(String::new(), "is not a JSON object; give one with the fields that the connector's specification names".to_owned())];
+        }
+        let Some(spec) = &self.manifest.spec else { return Vec::new() };
+        match validator(&spec.connection_specification) {
+            Ok(validator) => validator
+                .iter_errors(config)
+                .take(CONFIG_PROBLEMS_MAX)
+                .map(|error| problem(error.instance_path().to_string(), error.masked().to_string()))
+                .collect(),
+            Err(message) => vec![problem(String::new(), message)],
+        }
+    }
+
+    /// The paths of the configuration that are sealed: those that the specification marks with `airbyte_secret`, those that an
+    /// authenticator's expressions refer to, and where the access token goes. An empty path is the configuration as a whole.
+    pub fn secret_paths(&self) -> BTreeSet<Vec<String>> {
+        let mut paths = BTreeSet::new();
+        if let Some(spec) = &self.manifest.spec {
+            marked_secret(&spec.connection_specification, &mut Vec::new(), &mut paths);
+        }
+        for authenticator in self.requesters().filter_map(|requester| requester.authenticator.as_ref()) {
+            credentials(authenticator, &mut |expression| paths.extend(expression.template().config_paths().iter().cloned()));
+        }
+        if let Some(authorization) = &self.treatment.authorization
+            && !authorization.access_token_path.is_empty()
+        {
+            paths.insert(authorization.access_token_path.clone());
+        }
+        paths
+    }
+
+    /// The hosts that requests may go to with this configuration: `host`, or `host:port` when the port is not the scheme's own; lower
+    /// case. Those that the treatment lists, or else those of every stream's base address; and those of the token endpoints.
+    ///
+    /// # Errors
+    /// When an address cannot be rendered or is none.
+    pub fn hosts(&self, config: &Value, clock: &Clock) -> Result<BTreeSet<String>, ConnectorError> {
+        let mut scope = Scope::new(clock.clone());
+        scope.set("config", dynamic(config)).set("next_page_token", minijinja::Value::from(())).set_slice(&Slice::default());
+        let mut hosts = BTreeSet::new();
+        for host in &self.treatment.hosts {
+            hosts.insert(self.render(host, "hosts", &scope)?.trim().to_ascii_lowercase());
+        }
+        for requester in self.requesters() {
+            if self.treatment.hosts.is_empty()
+                && let Some(address) = requester.url.as_ref().or(requester.url_base.as_ref())
+            {
+                hosts.insert(self.host(address, "url_base", &scope)?);
+            }
+            if let Some(Authenticator::OAuthAuthenticator(oauth)) = &requester.authenticator
+                && let Some(address) = &oauth.token_refresh_endpoint
+            {
+                hosts.insert(self.host(address, "token_refresh_endpoint", &scope)?);
+            }
+        }
+        if let Some(authorization) = &self.treatment.authorization {
+            for (address, what) in [(&authorization.token_url, "token_url"), (&authorization.revoke_url, "revoke_url")] {
+                if let Some(address) = address {
+                    hosts.insert(self.host(address, what, &scope)?);
+                }
+            }
+        }
+        Ok(hosts)
+    }
+
+    /// Renders an address of the treatment, such as `authorization.token_url`.
+    ///
+    /// # Errors
+    /// When it cannot be rendered or is no absolute address.
+    pub fn address(&self, address: &Expression, what: &'static str, config: &Value, clock: &Clock) -> Result<Url, ConnectorError> {
+        let mut scope = Scope::new(clock.clone());
+        scope.set("config", dynamic(config));
+        self.url(address, what, &scope)
+    }
+
+    fn requesters(&self) -> impl Iterator<Item = &HttpRequester> {
+        self.manifest.declared().map(|stream| {
+            let Retriever::SimpleRetriever(retriever) = &stream.retriever;
+            let Requester::HttpRequester(requester) = &retriever.requester;
+            requester.as_ref()
+        })
+    }
+
+    fn render(&self, expression: &Expression, what: &'static str, scope: &Scope) -> Result<String, ConnectorError> {
+        expression.text(scope).map_err(|source| ConnectorError::Expression { name: self.name.clone(), what, source })
+    }
+
+    fn url(&self, expression: &Expression, what: &'static str, scope: &Scope) -> Result<Url, ConnectorError> {
+        let text = self.render(expression, what, scope)?;
+        let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        url.ok_or_else(|| ConnectorError::Address { name: self.name.clone(), what, text: crate::ids::cut(&text) })
+    }
+
+    fn host(&self, expression: &Expression, what: &'static str, scope: &Scope) -> Result<String, ConnectorError> {
+        let url = self.url(expression, what, scope)?;
+        Ok(host_of(&url))
+    }
+
+    /// What only manifest and treatment together can tell.
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let Some(spec) = &self.manifest.spec
+            && let Err(message) = validator(&spec.connection_specification)
+        {
+            let path = "spec.connection_specification".to_owned();
+            problems.push(Problem { code: Code::NotAccepted, file: "manifest.yaml", line: spec.line, path, message });
+        }
+        for (name, stream) in &self.treatment.streams.0 {
+            if self.stream(name).is_none() {
+                let message = format!("the manifest has no stream `{name}`");
+                let path = format!("streams.{name}");
+                problems.push(Problem { code: Code::TreatmentStream, file: "headgate.yaml", line: stream.line, path, message });
+            }
+        }
+        problems
+    }
+}
+
+/// The host of an address, with its port when that is not the scheme's own; lower case.
+pub fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
+    url.port().map_or(host.clone(), |port| format!("{host}:{port}"))
+}
+
+/// Whether a text can be a connector's name: it becomes part of paths, so it has no separators and does not begin with a dot.
+pub fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=NAME_CHARS_MAX).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('.')
+}
+
+fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
+    let patterns = jsonschema::PatternOptions::fancy_regex().backtrack_limit(PATTERN_STEPS_MAX);
+    jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft7)
+        .with_pattern_options(patterns)
+        .build(schema)
+        .map_err(|error| format!("is no JSON schema: {}", error.to_string().chars().take(200).collect::<String>()))
+}
+
+/// Walks a JSON schema for `airbyte_secret`. Within lists the whole list is secret: a path has no place in it.
+fn marked_secret(schema: &Value, path: &mut Vec<String>, found: &mut BTreeSet<Vec<String>>) {
+    if schema.get("airbyte_secret").and_then(Value::as_bool) == Some(true) {
+        found.insert(path.clone());
+    }
+    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        path.push(name.clone());
+        marked_secret(property, path, found);
+        path.pop();
+    }
+    for combination in ["oneOf", "anyOf", "allOf"] {
+        for option in schema.get(combination).and_then(Value::as_array).into_iter().flatten() {
+            marked_secret(option, path, found);
+        }
+    }
+    if let Some(items) = schema.get("items") {
+        let mut within = BTreeSet::new();
+        marked_secret(items, path, &mut within);
+        if !within.is_empty() {
+            found.insert(path.clone());
+        }
+    }
+}
+
+/// Calls `visit` for the expressions of an authenticator that hold credentials. Addresses, scopes and names of parameters are none.
+fn credentials<'a>(authenticator: &'a Authenticator, visit: &mut dyn FnMut(&'a Expression)) {
+    match authenticator {
+        Authenticator::NoAuth(_) => {}
+        Authenticator::ApiKeyAuthenticator(key) => visit(&key.api_token),
+        Authenticator::BearerAuthenticator(bearer) => visit(&bearer.api_token),
+        Authenticator::BasicHttpAuthenticator(basic) => {
+            visit(&basic.username);
+            basic.password.iter().for_each(visit);
+        }
+        Authenticator::OAuthAuthenticator(oauth) => {
+            let values = [&oauth.client_id, &oauth.client_secret, &oauth.refresh_token, &oauth.access_token_value];
+            values.into_iter().flatten().for_each(&mut *visit);
+            for nested in [&oauth.refresh_request_body, &oauth.refresh_request_headers].into_iter().flatten() {
+                nested.expressions(visit);
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! From the text of a manifest to its components.
+//!
+//! The text becomes a tree with lines, references are followed, types and parameters filled in, and the components read; every
+//! problem that any of these steps finds is reported, with its line.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use crate::connector::component::reader::Accept;
+use crate::connector::component::reader::Document;
+use crate::connector::component::reader::Reader;
+use crate::connector::component::source::Check;
+use crate::connector::component::source::DeclarativeSource;
+use crate::connector::component::source::DeclarativeStream;
+use crate::connector::component::source::Stream;
+use crate::connector::problem::Code;
+use crate::connector::problem::Problem;
+use crate::connector::yaml::Member;
+use crate::connector::yaml::Members;
+use crate::connector::yaml::Node;
+use crate::connector::yaml::Repeated;
+use crate::connector::yaml::Tree;
+use crate::connector::yaml::parse;
+
+pub mod propagation;
+pub mod reference;
+
+/// Reads a manifest. To be called with [`crate::connector::yaml::STACK_BYTES`] of stack.
+///
+/// # Errors
+/// Every problem of the text, in the order of its lines.
+pub fn read(text: &str) -> Result<DeclarativeSource, Vec<Problem>> {
+    let mut reader = Reader::new(Document::Manifest);
+    let document = match parse(text, Repeated::LastCounts) {
+        Ok(document) => document,
+        Err(error) => {
+            reader.problem(Code::Unreadable, error.line, error.message);
+            return Err(reader.into_problems());
+        }
+    };
+    if document.type_name() != Some("DeclarativeSource") {
+        let message = "is no declarative source; a manifest begins with `type: DeclarativeSource`".to_owned();
+        reader.problem(Code::NotAManifest, 1, message);
+        return Err(reader.into_problems());
+    }
+    let (resolved, broken) = reference::resolve(&document);
+    for broken in broken {
+        reader.problem(broken.code, broken.line, broken.message);
+    }
+    let source = match propagate(&resolved) {
+        Ok(written) => DeclarativeSource::accept(&written, &mut reader),
+        Err(error) => {
+            reader.problem(Code::Expansion, 1, error.to_string());
+            None
+        }
+    };
+    if let Some(source) = &source {
+        check_names(source, &mut reader);
+    }
+    match source {
+        Some(source) if reader.is_clean() => Ok(source),
+        _ => Err(reader.into_problems()),
+    }
+}
+
+/// Fills in types and parameters of what a source runs. Definitions that nothing refers to are left as they are.
+fn propagate(document: &Rc<Node>) -> Result<Rc<Node>, propagation::TooLarge> {
+    let Some(members) = document.as_map() else { return Ok(Rc::clone(document)) };
+    let (unread, run): (Members, Members) = members.clone().into_iter().partition(|(key, _)| UNREAD.contains(&key.as_ref()));
+    let run = Rc::new(Node { line: document.line, tree: Tree::Map(run) });
+    let written = propagation::propagate(&run, "", "")?;
+    let mut members = written.as_map().cloned().unwrap_or_default();
+    for (key, member) in unread {
+        members.insert(key, Member { node: Node::null(member.line), ..member });
+    }
+    Ok(Rc::new(Node { line: document.line, tree: Tree::Map(members) }))
+}
+
+/// Members of the source that are not components.
+const UNREAD: &[&str] = &["definitions", "schemas", "metadata"];
+
+/// Stream names are distinct, and those that are checked exist.
+fn check_names(source: &DeclarativeSource, reader: &mut Reader) {
+    let mut names = HashSet::new();
+    for Stream::DeclarativeStream(stream) in &source.streams {
+        if !names.insert(stream.name.as_str()) {
+            reader.problem(Code::BadName, stream.line, format!("a second stream is called `{}`; names must differ", stream.name));
+        }
+    }
+    if source.streams.is_empty() {
+        reader.problem(Code::MissingField, source.line, "there is no stream; at least one is needed".to_owned());
+    }
+    let Check::CheckStream(check) = &source.check;
+    for name in check.stream_names.iter().filter(|name| !names.contains(name.as_str())) {
+        reader.problem(Code::BadName, check.line, format!("the stream `{name}` that is to be checked does not exist"));
+    }
+}
+
+impl DeclarativeSource {
+    /// The streams.
+    pub fn declared(&self) -> impl Iterator<Item = &DeclarativeStream> {
+        self.streams.iter().map(|Stream::DeclarativeStream(stream)| stream.as_ref())
+    }
+
+    /// The stream called `name`.
+    pub fn stream(&self, name: &str) -> Option<&DeclarativeStream> {
+        self.declared().find(|stream| stream.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::connector::yaml::with_stack;
+
+    const HEAD: &str = "type: DeclarativeSource\nversion: 6.0.0\ncheck: {type: CheckStream, stream_names: [a]}\nstreams:\n";
+
+    fn shared() -> Option<PathBuf> {
+        let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
+        let path = PathBuf::from(std::env::var("HEADGATE_SHARED").unwrap_or_else(|_| default.into()));
+        path.is_dir().then_some(path)
+    }
+
+    /// The codes, lines and paths of the problems in a manifest whose streams are `streams`.
+    fn check(streams: &str) -> Vec<(Code, u32, String)> {
+        let text = format!("{HEAD}{streams}");
+        match with_stack(|| read(&text).map(|_| ())) {
+            Ok(()) => Vec::new(),
+            Err(problems) => problems.into_iter().map(|problem| (problem.code, problem.line, problem.path)).collect(),
+        }
+    }
+
+    /// The manifest of the benchmark loads as it is, with all its streams.
+    #[test]
+    fn the_benchmark_manifest_loads() {
+        let Some(shared) = shared() else { return println!("skipped: the shared folder is not there; set HEADGATE_SHARED") };
+        let text = std::fs::read_to_string(shared.join("bench/peers/airbyte_manifest.yaml")).unwrap();
+        let names = with_stack(|| read(&text).map(|source| source.declared().map(|stream| stream.name.clone()).collect::<Vec<_>>()));
+        assert_eq!(names.unwrap(), ["orders", "orders_cursor", "orders_incremental"]);
+    }
+
+    /// Published manifests either load or are refused for something by name and line; most load.
+    #[test]
+    fn published_manifests_load_or_say_why_not() {
+        let Some(shared) = shared() else { return println!("skipped: the shared folder is not there; set HEADGATE_SHARED") };
+        let (mut loaded, mut all) = (0, 0);
+        for folder in std::fs::read_dir(shared.join("conformance/cases")).unwrap() {
+            let folder = folder.unwrap().path();
+            let text = std::fs::read_to_string(folder.join("manifest.yaml")).unwrap();
+            all += 1;
+            match with_stack(|| read(&text).map(|_| ())) {
+                Ok(()) => loaded += 1,
+                Err(problems) => {
+                    assert!(problems.iter().all(|problem| problem.line > 0 && !problem.message.is_empty()), "{folder:?}: {problems:?}");
+                    println!("{}: {}", folder.file_name().unwrap().to_string_lossy(), problems[0]);
+                }
+            }
+        }
+        println!("{loaded} of {all} load");
+    }
+}

@@ -1,0 +1,3 @@
+//! Paths into JSON.
+
+pub(crate) mod raw;
