@@ -9,7 +9,9 @@
 //! A log that is rewritten whole cannot be told from an honest one by itself: checkpoints have to leave the machine.
 
 mod entry;
+mod inspection;
 mod keyset;
+mod log;
 mod note;
 mod predicate;
 mod statement;
@@ -19,10 +21,16 @@ pub use entry::Action;
 pub use entry::Actor;
 pub use entry::Entry;
 pub use entry::EntryError;
+pub use inspection::Fault;
+pub use inspection::Inspection;
 pub use keyset::Jwk;
 pub use keyset::KeySet;
 pub use keyset::KeySetError;
 pub use keyset::key_id;
+pub use log::AuditError;
+pub use log::ConsistencyProof;
+pub use log::ListedEntry;
+pub use log::Log;
 pub use note::Checkpoint;
 pub use note::NoteError;
 pub use note::NoteKey;
