@@ -1,0 +1,5 @@
+//! Headgate through its public faces.
+
+mod support;
+
+mod shipstation;

@@ -1,0 +1,3 @@
+//! What the tests stand on: applications on loopback sockets.
+
+pub mod shipstation;
