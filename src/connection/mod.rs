@@ -1,11 +1,14 @@
 //! A connection's life, its gate and its credential.
 
 pub mod credential;
+mod definition;
 pub mod gate;
 mod registry;
 pub mod schedule;
 mod state;
 
+pub use self::definition::DefinitionError;
+pub use self::definition::Definitions;
 pub use self::registry::ConnectionError;
 pub use self::registry::Connections;
 pub use self::registry::NewConnection;

@@ -310,11 +310,15 @@ impl Connections {
         Ok(rows.into_iter().map(|(_, connection)| self.as_known(connection)).collect())
     }
 
-    /// The keyring knows best whether a connection is erased: an old copy of the store does not.
+    /// The keyring knows best whether a connection is erased, and the list of stops whether it is revoked: its row is
+    /// behind them in an old copy of the store, or when the disk was full at the stop.
     fn as_known(&self, connection: Connection) -> Connection {
-        match self.vault.destroyed_at(connection.key) {
-            Some(at) => connection.found_erased(at),
-            None => connection,
+        if let Some(at) = self.vault.destroyed_at(connection.key) {
+            return connection.found_erased(at);
+        }
+        match self.store.stop(connection.key) {
+            Some(stop) if stop.reason == StopReason::Revoked => connection.found_revoked(stop.at),
+            _ => connection,
         }
     }
 

@@ -239,6 +239,14 @@ impl Connection {
         }
     }
 
+    /// What the list of stops says of a connection, whatever its row remembers.
+    pub(super) fn found_revoked(self, at: Timestamp) -> Connection {
+        match &self.state {
+            State::Revoked(_) | State::Erased(_) => self,
+            _ => self.become_state(|_| State::Revoked(Revoked { at, by: RevocationId::from_bytes([0; 16]) })),
+        }
+    }
+
     /// Ended for good. Possible from every state but the final ones.
     ///
     /// # Errors

@@ -131,7 +131,8 @@ impl Reader {
         for (key, member) in members {
             if !self.is_known(key, member, about) {
                 let fields = about.fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
-                let message = format!("{} has no field `{key}` here; accepted: {}", about.name, if fields.is_empty() { "none" } else { &fields });
+                let message =
+                    format!("{} has no field `{key}` here; accepted: {}", about.name, if fields.is_empty() { "none" } else { &fields });
                 self.within(key.to_string(), |reader| reader.problem(Code::UnknownField, member.line, message));
             }
         }

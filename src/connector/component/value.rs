@@ -226,9 +226,10 @@ impl Accept for Nested {
                 let mut read = Vec::new();
                 for (key, member) in written {
                     let name = Rc::new(Node { line: member.line, tree: Tree::Text(Rc::clone(key)) });
-                    read.push(reader.within(key.to_string(), |reader| {
-                        Expression::accept(&name, reader).zip(Nested::accept(&member.node, reader))
-                    }));
+                    read.push(
+                        reader
+                            .within(key.to_string(), |reader| Expression::accept(&name, reader).zip(Nested::accept(&member.node, reader))),
+                    );
                 }
                 read.into_iter().collect::<Option<_>>().map(Nested::Map)
             }

@@ -98,7 +98,10 @@ enum Part {
 
 /// What rendering gave, before any literal is read.
 enum Rendered {
-    Text { text: String, single: bool },
+    Text {
+        text: String,
+        single: bool,
+    },
     /// The value of a single expression that is not text, which reads back as itself.
     Value(Value),
     /// An error of type: the reference engine takes the template as plain text.
@@ -245,9 +248,7 @@ impl Template {
             Rendered::Undefined => false,
             Rendered::Source => text_holds(&self.source),
             Rendered::Text { text, .. } => text_holds(&text),
-            Rendered::Value(value) => {
-                literal::value_holds(&value).unwrap_or_else(|| text_holds(&python::text(&value)))
-            }
+            Rendered::Value(value) => literal::value_holds(&value).unwrap_or_else(|| text_holds(&python::text(&value))),
         })
     }
 
@@ -270,9 +271,7 @@ impl Template {
         }
         let rendered = match &self.body {
             Body::Plain => Ok(Rendered::Text { text: self.source.clone(), single: false }),
-            Body::Single { before, expression, after } => {
-                expression.eval(scope.root()).map(|value| single_value(before, value, after))
-            }
+            Body::Single { before, expression, after } => expression.eval(scope.root()).map(|value| single_value(before, value, after)),
             Body::Parts(parts) => mixed(parts, scope),
             Body::Whole(environment) => environment
                 .get_template(WHOLE)
