@@ -1,5 +1,6 @@
 //! A connection's life, its gate and its credential.
 
+mod connectors;
 pub mod credential;
 mod definition;
 pub mod gate;
@@ -7,6 +8,8 @@ mod registry;
 pub mod schedule;
 mod state;
 
+pub use self::connectors::Connectors;
+pub use self::connectors::ConnectorsError;
 pub use self::definition::DefinitionError;
 pub use self::definition::Definitions;
 pub use self::registry::ConnectionError;
