@@ -17,6 +17,7 @@ mod files;
 mod hierarchy;
 mod keyring;
 mod keys;
+mod list;
 mod master;
 mod seal;
 mod secrets;
