@@ -7,6 +7,8 @@ pub mod gate;
 mod registry;
 pub mod schedule;
 mod state;
+#[cfg(test)]
+pub(crate) mod test_gate;
 
 pub use self::connectors::Connectors;
 pub use self::connectors::ConnectorsError;
