@@ -1,5 +1,6 @@
 //! Why nothing was fetched. No variant holds a secret: URLs are the recorded ones, causes are stripped of theirs.
 
+use crate::authorization::AuthorizationError;
 use crate::clock::Timestamp;
 use crate::connection::gate::GateClosed;
 
@@ -138,6 +139,13 @@ pub enum FetchError {
         /// The application's own id of the request, for its support.
         request_id: Option<String>,
     },
+    /// There is no token to send.
+    #[error("no token could be had; see the cause")]
+    Authorization {
+        /// Why.
+        #[from]
+        source: AuthorizationError,
+    },
     /// The named number of attempts, or the named time, is used up.
     #[error("given up after {attempts} attempts; it is tried again at the next run")]
     GaveUp {
@@ -165,6 +173,7 @@ impl FetchError {
             | FetchError::CredentialElsewhere { .. }
             | FetchError::Malformed { .. }
             | FetchError::Unreachable { .. }
+            | FetchError::Authorization { .. }
             | FetchError::NotBefore { .. } => false,
         }
     }
@@ -175,7 +184,17 @@ impl FetchError {
             // A name that resolves to refused addresses stays refused, so only real network faults are worth a retry.
             FetchError::Unreachable { source, .. } => denied_address(source).is_none(),
             FetchError::Broken { .. } | FetchError::TimedOut { .. } => true,
+            FetchError::Authorization { source } => source.is_transient(),
             FetchError::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            _ => false,
+        }
+    }
+
+    /// Whether the connection's customer has to act: the connection's state changes, its gate closes.
+    pub fn needs_reauthorization(&self) -> bool {
+        match self {
+            FetchError::Authorization { source } => source.needs_reauthorization(),
+            FetchError::GaveUp { source, .. } => source.needs_reauthorization(),
             _ => false,
         }
     }
