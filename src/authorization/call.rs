@@ -34,6 +34,7 @@ use super::AuthorizationError;
 use super::tokens::AnswerNames;
 use super::tokens::Tokens;
 use super::tokens::error_code;
+use super::tokens::legible;
 use super::tokens::object;
 use super::wire::Wire;
 use super::wire::WireAnswer;
@@ -75,6 +76,7 @@ impl Call<'_> {
             url: parts.uri.to_string().parse().map_err(|error| unwritable(Box::new(error)))?,
             headers: headers.collect(),
             body: Secret::new(body),
+            hidden: Vec::new(),
         };
         let answer = settle(self.wire.post(request, self.permit).await)?;
         // Whatever success status and content type the application has: the body decides, and the crate wants 200 and JSON.
@@ -99,7 +101,7 @@ impl Call<'_> {
         match error {
             RequestTokenError::Request(fault) => self.settled(fault),
             RequestTokenError::ServerResponse(answer) => {
-                self.settled(CallFault::Refused { status: 400, code: crate::ids::cut(answer.error().as_ref()) })
+                self.settled(CallFault::Refused { status: 400, code: legible(answer.error().as_ref()) })
             }
             // The crate's own texts may hold the body, so they go no further.
             RequestTokenError::Parse(..) => self.unreadable("the answer holds no access token"),

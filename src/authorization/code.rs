@@ -25,6 +25,7 @@ use super::call::Call;
 use super::error::Cause;
 use super::provider::Provider;
 use super::tokens::Tokens;
+use super::tokens::legible;
 use super::wire::Wire;
 
 /// How long a customer may take between the link and the callback.
@@ -108,7 +109,7 @@ impl Callback {
             match name.as_str() {
                 "state" => read.state = Some(Secret::new(value)),
                 "code" => read.code = Some(Secret::new(value)),
-                "error" => read.error = Some(crate::ids::cut(&value)),
+                "error" => read.error = Some(legible(&value)),
                 "iss" => read.issuer = Some(value),
                 _ => read.others.push((name, value)),
             }

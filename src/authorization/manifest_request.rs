@@ -18,7 +18,6 @@ use super::wire::WireRequest;
 pub const LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
 
 /// A token request, templates already evaluated.
-#[derive(Debug)]
 pub struct ManifestRequest {
     /// `token_refresh_endpoint`.
     pub url: Url,
@@ -36,6 +35,8 @@ pub struct ManifestRequest {
     pub scopes: Vec<String>,
     /// `refresh_request_body`, in order.
     pub body: Vec<(String, Secret<String>)>,
+    /// Secret config values that a template has put into [`ManifestRequest::url`].
+    pub hidden: Vec<Secret<String>>,
     /// `access_token_name`, `expires_in_name` and the refresh token's name in the answer.
     pub answer: AnswerNames,
 }
@@ -66,7 +67,8 @@ impl ManifestRequest {
                 headers.push((name.to_owned(), Secret::new(value.to_owned())));
             }
         }
-        WireRequest { url: self.url.clone(), headers, body: Secret::new(form.into_bytes()) }
+        let hidden = self.hidden.iter().map(Secret::duplicate).collect();
+        WireRequest { url: self.url.clone(), headers, body: Secret::new(form.into_bytes()), hidden }
     }
 }
 
@@ -88,6 +90,7 @@ mod tests {
             refresh_token_name: "refresh_token".into(),
             scopes: vec!["a".into(), "b".into()],
             body: vec![("audience".into(), secret("x y")), ("client_id".into(), secret("other"))],
+            hidden: Vec::new(),
             answer: AnswerNames::default(),
         }
     }

@@ -109,7 +109,6 @@ pub trait Keeper: Send + Sync {
 }
 
 /// How new tokens are had.
-#[derive(Debug)]
 pub enum Source {
     /// The connector's authorization: a refresh token.
     Provider(Provider),
@@ -243,16 +242,16 @@ impl Renewer {
     /// # Errors
     /// [`AuthorizationError`]; [`AuthorizationError::is_transient`] says whether the run may come back later.
     pub async fn token(&self) -> Result<Grant, AuthorizationError> {
-        loop {
-            let (seen, held) = self.held().await?;
-            if let Some(grant) = self.usable(&held, None) {
-                return Ok(grant);
-            }
-            match self.renew(seen, Reason::Due, held.generation).await {
-                Ok(()) => {}
-                Err(error) => return self.fallback(error),
-            }
+        let (seen, held) = self.held().await?;
+        if let Some(grant) = self.usable(&held) {
+            return Ok(grant);
         }
+        if let Err(error) = self.renew(seen, Reason::Due, held.generation).await {
+            return self.fallback(error);
+        }
+        // Not judged again: an application that issues tokens without a lifetime would be asked for ever.
+        let (_, held) = self.held().await?;
+        held.tokens.as_ref().map(|tokens| granted(tokens, false)).ok_or_else(|| self.lost("no token was issued"))
     }
 
     /// A token for the repetition of a request whose token was refused with 401: another caller's newer one, or a renewed
@@ -293,11 +292,10 @@ impl Renewer {
 
     /// The held token, if it is to be used without a renewal. While a refresh token's use is unsettled, the old access
     /// token is used even past its end: the application may know better.
-    fn usable(&self, held: &Held, now: Option<crate::clock::Timestamp>) -> Option<Grant> {
+    fn usable(&self, held: &Held) -> Option<Grant> {
         let tokens = held.tokens.as_ref()?;
-        let now = now.unwrap_or_else(|| self.clock.now());
         let renewable = !self.source.spends_refresh_token() || tokens.refresh_token.is_some();
-        let wanted = tokens.is_due(now) && renewable && held.progress == Progress::Settled;
+        let wanted = tokens.is_due(self.clock.now()) && renewable && held.progress == Progress::Settled;
         (!wanted).then(|| granted(tokens, false))
     }
 

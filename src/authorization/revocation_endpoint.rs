@@ -72,5 +72,5 @@ fn request(provider: &Provider, token: &Secret<String>, hint: &str) -> Option<Wi
         (Some(_), ClientAuth::None) | (None, _) => fields.push(("client_id", &provider.client_id)),
     }
     let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-    Some(WireRequest { url, headers, body: Secret::new(form.into_bytes()) })
+    Some(WireRequest { url, headers, body: Secret::new(form.into_bytes()), hidden: Vec::new() })
 }

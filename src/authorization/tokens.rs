@@ -29,6 +29,9 @@ const DEPTH_MAX: usize = 5;
 /// Lifetimes beyond this are taken as "does not expire": about 100 years.
 const LIFETIME_SECONDS_MAX: f64 = 3.2e9;
 
+/// Characters of an error code; the longest registered one has 34.
+const CODE_CHARACTERS_MAX: usize = 48;
+
 /// Numbers from here on are a Unix time, not a lifetime.
 const UNIX_SECONDS_MIN: f64 = 1e9;
 
@@ -164,10 +167,17 @@ impl fmt::Debug for Tokens {
 pub(super) fn error_code(body: &[u8]) -> Option<String> {
     let fields = object(body)?;
     match fields.get("error")? {
-        Value::String(code) => Some(crate::ids::cut(code)),
-        Value::Object(nested) => ["type", "code", "status"].iter().find_map(|name| nested.get(*name)?.as_str()).map(crate::ids::cut),
+        Value::String(code) => Some(legible(code)),
+        Value::Object(nested) => ["type", "code", "status"].iter().find_map(|name| nested.get(*name)?.as_str()).map(legible),
         _ => None,
     }
+}
+
+/// An error code as it may be shown: a word, not a sentence that repeats what was sent.
+pub(super) fn legible(code: &str) -> String {
+    let word = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.');
+    let fits = (1..=CODE_CHARACTERS_MAX).contains(&code.len()) && code.chars().all(word);
+    if fits { code.to_owned() } else { "unreadable code".to_owned() }
 }
 
 /// A JSON object, or a form read as one.

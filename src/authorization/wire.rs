@@ -10,7 +10,6 @@ use crate::connection::gate::Permit;
 use crate::secret::Secret;
 
 /// A POST to a token or revocation endpoint. All of it counts as secret.
-#[derive(Debug)]
 pub struct WireRequest {
     /// The endpoint.
     pub url: Url,
@@ -18,6 +17,8 @@ pub struct WireRequest {
     pub headers: Vec<(String, Secret<String>)>,
     /// The body: a form, unless a header says otherwise.
     pub body: Secret<Vec<u8>>,
+    /// Secrets that stand in the URL, so that no error shows them.
+    pub hidden: Vec<Secret<String>>,
 }
 
 /// An endpoint's answer, read whole.

@@ -50,6 +50,9 @@ pub struct Options {
     pub redirects_max: usize,
     /// Connections kept open per host while nothing is asked.
     pub idle_connections_max: usize,
+    /// How long they are kept. Common servers close theirs after 5 s, and a request that meets such a close has an unknown
+    /// outcome, which a token request can ill afford.
+    pub idle_connection_timeout: Duration,
 }
 
 impl Default for Options {
@@ -64,6 +67,7 @@ impl Default for Options {
             headers_max: 256,
             redirects_max: 5,
             idle_connections_max: 4,
+            idle_connection_timeout: Duration::from_secs(4),
         }
     }
 }
@@ -134,6 +138,7 @@ impl Client {
                 .referer(false)
                 .dns_resolver(egress.resolver())
                 .connect_timeout(options.connect_timeout)
+                .pool_idle_timeout(options.idle_connection_timeout)
                 .pool_max_idle_per_host(options.idle_connections_max)
                 .http1_max_headers(options.headers_max)
                 .http2_max_header_list_size(u32::try_from(options.header_bytes_max).unwrap_or(u32::MAX))

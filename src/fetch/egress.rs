@@ -148,10 +148,14 @@ impl AllowedHosts {
 
 const HTTPS_PORT: u16 = 443;
 
+/// The one name that means this machine everywhere (RFC 6761 section 6.3).
+const LOCALHOST: &str = "localhost";
+
 /// The operator's list: `host:port` entries that may be private and may be reached by plain http.
 #[derive(Debug, Clone, Default)]
 pub struct Egress {
     listed: Arc<HashSet<(Host<String>, u16)>>,
+    loopback: bool,
 }
 
 impl Egress {
@@ -161,7 +165,18 @@ impl Egress {
     /// [`EgressError::Entry`] for the first entry that is no host.
     pub fn parse<S: AsRef<str>>(entries: impl IntoIterator<Item = S>) -> Result<Self, EgressError> {
         let place = |entry: S| Place::parse(entry.as_ref()).map(|place| (place.host, place.port.unwrap_or(HTTPS_PORT)));
-        Ok(Self { listed: Arc::new(entries.into_iter().map(place).collect::<Result<_, _>>()?) })
+        Ok(Self { listed: Arc::new(entries.into_iter().map(place).collect::<Result<_, _>>()?), loopback: false })
+    }
+
+    /// The same list, and every port of this machine: for `airbyte --allow-loopback`.
+    #[must_use]
+    pub fn with_loopback(self) -> Self {
+        Self { loopback: true, ..self }
+    }
+
+    fn lists(&self, host: &Host<String>, port: u16) -> bool {
+        let here = literal(host).map_or(*host == Host::Domain(LOCALHOST.to_owned()), |address| address.is_loopback());
+        self.listed.contains(&(host.clone(), port)) || (self.loopback && here)
     }
 
     /// Judges a URL and answers where to connect: the URL itself, or its rewritten form.
@@ -174,7 +189,7 @@ impl Egress {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(EgressError::UserInfo { host: shown });
         }
-        let listed = self.listed.contains(&(host.clone(), port));
+        let listed = self.lists(&host, port);
         if !hosts.covers(&host, port, listed) {
             return Err(EgressError::Host { host: shown, allowed: hosts.names() });
         }
@@ -199,7 +214,7 @@ impl Egress {
     /// Whether a URL's host and port are on a list; says nothing about addresses.
     pub(super) fn is_on(&self, hosts: &AllowedHosts, url: &Url) -> bool {
         origin(url).is_ok_and(|(host, port)| {
-            let listed = self.listed.contains(&(host.clone(), port));
+            let listed = self.lists(&host, port);
             hosts.covers(&host, port, listed)
         })
     }
@@ -210,7 +225,8 @@ impl Egress {
             Host::Domain(name) => Some(name.clone()),
             Host::Ipv4(_) | Host::Ipv6(_) => None,
         };
-        Resolver { lifted: Arc::new(self.listed.iter().filter_map(name).collect()) }
+        let localhost = self.loopback.then(|| LOCALHOST.to_owned());
+        Resolver { lifted: Arc::new(self.listed.iter().filter_map(name).chain(localhost).collect()) }
     }
 }
 
@@ -281,7 +297,7 @@ impl Rewrites {
 fn parse_rewrite(from: &str, to: &str) -> Option<(Url, Url)> {
     let from = Url::parse(from).ok()?;
     let mut to = Url::parse(to).ok()?;
-    if to.host_str() == Some("localhost") {
+    if to.host_str() == Some(LOCALHOST) {
         to.set_host(Some("127.0.0.1")).ok()?;
     }
     let http = |url: &Url| matches!(url.scheme(), "http" | "https");
@@ -451,6 +467,13 @@ mod tests {
         ] {
             let refusal = check(&api, &operator, bad).expect_err(bad).to_string();
             assert!(refusal.contains(why) && !refusal.contains("secret"), "{bad}: {refusal}");
+        }
+        let here = Egress::default().with_loopback();
+        for (url, allowed) in
+            [("http://localhost:7/", true), ("http://127.0.0.1:8/", true), ("http://[::1]:9/", true), ("http://10.0.0.1:9/", false)]
+        {
+            let url = Url::parse(url).expect("a URL");
+            assert_eq!(here.admit(&url, &AllowedHosts::of_urls([&url])).is_ok(), allowed, "{url}");
         }
         let port = check(&["erp.internal:8001"], &operator, "https://erp.internal:8001/");
         assert!(matches!(port, Err(EgressError::Port { .. })), "{port:?}");

@@ -140,7 +140,7 @@ pub enum FetchError {
         request_id: Option<String>,
     },
     /// There is no token to send.
-    #[error("no token could be had; see the cause")]
+    #[error(transparent)]
     Authorization {
         /// Why.
         #[from]

@@ -68,7 +68,7 @@ fn outgoing(request: WireRequest) -> Request {
     let bytes = Bytes::copy_from_slice(request.body.expose());
     let content_type = "application/x-www-form-urlencoded".to_owned();
     let body = Body::Bytes { content_type, bytes, secret: true };
-    Request { headers, body, follow_redirects: false, ..Request::new(Method::POST, request.url) }
+    Request { headers, body, follow_redirects: false, hidden: request.hidden, ..Request::new(Method::POST, request.url) }
 }
 
 #[cfg(test)]

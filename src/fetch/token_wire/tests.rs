@@ -81,6 +81,7 @@ struct Server {
     access: String,
     dead: bool,
     challenge: String,
+    lifetime: Option<u32>,
     requests: Vec<HashMap<String, String>>,
     revoked: Vec<String>,
 }
@@ -92,7 +93,7 @@ impl Server {
         self.serial += 1;
         (self.refresh, self.access) = (format!("refresh-{}", self.serial), format!("access-{}", self.serial));
         serde_json::json!({
-            "access_token": self.access, "refresh_token": self.refresh, "token_type": "bEaReR", "expires_in": "3600", "shop": "s",
+            "access_token": self.access, "refresh_token": self.refresh, "token_type": "bEaReR", "expires_in": self.lifetime.unwrap_or(3600).to_string(), "shop": "s",
         })
         .to_string()
     }
@@ -392,6 +393,18 @@ async fn callers_share_one_renewal() {
     assert_eq!((world.requests(), world.memory.progress()), (1, Progress::Settled));
 }
 
+/// Tokens without any lifetime are renewed for each request, not for ever within one.
+#[tokio::test]
+async fn tokens_without_a_lifetime_are_used() {
+    let world = World::due(0).await;
+    world.server.lock().expect("server").lifetime = Some(0);
+    let renewers = world.renewers();
+    let renewer = world.renewer(&renewers);
+    for number in 2..5 {
+        assert_eq!(renewer.token().await.expect("a token").token().expose(), &format!("access-{number}"));
+    }
+}
+
 /// A caller who goes away does not lose the answer.
 #[tokio::test]
 async fn an_abandoned_renewal_is_finished() {
@@ -547,6 +560,7 @@ async fn a_manifest_renews_by_its_own_words() {
         refresh_token_name: "refresh_token".into(),
         scopes: Vec::new(),
         body: vec![("audience".into(), Secret::new("api".into()))],
+        hidden: Vec::new(),
         answer: AnswerNames::default(),
     };
     let renewers = world.renewers();
