@@ -132,6 +132,61 @@ mod tests {
         }
     }
 
+    /// One stream called `a` whose retriever is `retriever` and whose other members are `members`; the retriever is on line 6.
+    fn stream(retriever: &str, members: &str) -> String {
+        format!("  - name: a\n    retriever: {retriever}\n{members}")
+    }
+
+    const SELECTOR: &str = "record_selector: {extractor: {field_path: []}}";
+
+    /// What is not there, unknown, misplaced, custom or wrong is told with code, line and path; all of it at once.
+    #[test]
+    fn faults_are_told_by_name_and_line() {
+        let request = |requester: &str| stream(&format!("{{requester: {{{requester}}}, {SELECTOR}}}"), "");
+        let cases: [(String, &[(Code, u32, &str)]); 14] = [
+            (request("url: 'https://a.example'"), &[]),
+            (request("url: 'https://a.example', name: n, $parameters: {anything: 1}"), &[]),
+            (request("url: 'https://a.example', qps: 3"), &[(Code::UnknownField, 6, "streams[0].retriever.requester.qps")]),
+            (request("url: \"{{ confg['x'] }}\""), &[(Code::BadExpression, 6, "streams[0].retriever.requester.url")]),
+            (request("url: \"{{ config[ }}\""), &[(Code::BadExpression, 6, "streams[0].retriever.requester.url")]),
+            (request("url: x, http_method: FETCH"), &[(Code::NotAccepted, 6, "streams[0].retriever.requester.http_method")]),
+            (request("url: x, authenticator: {type: MagicAuthenticator}"), &[(Code::UnknownComponent, 6, "streams[0].retriever.requester.authenticator")]),
+            (request("url: x, authenticator: {class_name: a.B}"), &[(Code::CustomCode, 6, "streams[0].retriever.requester.authenticator")]),
+            (request("url: x, error_handler: {max_retries: often}"), &[(Code::WrongKind, 6, "streams[0].retriever.requester.error_handler.max_retries")]),
+            (
+                stream("{requester: '#/nowhere'}", ""),
+                &[
+                    (Code::MissingReference, 6, ""),
+                    (Code::MissingField, 6, "streams[0].retriever"),
+                    (Code::MissingField, 6, "streams[0].retriever"),
+                ],
+            ),
+            (stream(&format!("{{requester: {{url: x}}, {SELECTOR}}}"), "    primary_key: 5\n    incremental_sync: {type: IncrementingCountCursor}\n"), &[
+                (Code::WrongKind, 7, "streams[0].primary_key"),
+                (Code::UnknownComponent, 8, "streams[0].incremental_sync"),
+            ]),
+            (stream(&format!("{{requester: {{url: x}}, {SELECTOR}}}"), "  - {name: a, retriever: {requester: {url: x}, record_selector: {extractor: {field_path: []}}}}\n"), &[(Code::BadName, 7, "")]),
+            ("  - 5\n".to_owned(), &[(Code::WrongKind, 5, "streams[0]")]),
+            ("  []\n".to_owned(), &[(Code::BadName, 3, ""), (Code::MissingField, 1, "")]),
+        ];
+        for (streams, expected) in cases {
+            let found = check(&streams);
+            let found: Vec<_> = found.iter().map(|(code, line, path)| (*code, *line, path.as_str())).collect();
+            let mut expected = expected.to_vec();
+            expected.sort_by_key(|(_, line, _)| *line);
+            assert_eq!(found, expected, "{streams}");
+        }
+    }
+
+    /// What is no manifest at all is said to be none.
+    #[test]
+    fn other_documents_are_refused() {
+        for (text, code) in [("a: [", Code::Unreadable), ("[]", Code::NotAManifest), ("type: Spec", Code::NotAManifest), ("", Code::NotAManifest)] {
+            let problems = with_stack(|| read(text).err().unwrap());
+            assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), [code], "{text}");
+        }
+    }
+
     /// The manifest of the benchmark loads as it is, with all its streams.
     #[test]
     fn the_benchmark_manifest_loads() {
