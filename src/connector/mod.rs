@@ -2,4 +2,7 @@
 
 pub mod datetime;
 pub mod expression;
+mod number;
 pub mod path;
+#[cfg(test)]
+mod tables;

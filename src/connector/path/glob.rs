@@ -27,7 +27,7 @@ impl Segment {
     }
 
     pub(super) fn matches_key(&self, key: &str) -> bool {
-        if self.pattern { matches(&self.text, key) } else { self.text == key }
+        if self.pattern { matches(&self.text, key) } else { self.text == key && !is_position(key) }
     }
 
     pub(super) fn matches_position(&self, at: usize, length: usize) -> bool {
@@ -36,6 +36,11 @@ impl Segment {
             None => matches(&self.text, &at.to_string()),
         }
     }
+}
+
+/// Whether a segment is a number: it names positions of lists, and no key that is written like it (measured).
+pub(super) fn is_position(text: &str) -> bool {
+    text.parse::<i64>().is_ok()
 }
 
 /// The position that `text` names in a list of `length` elements; negative ones count from its end.

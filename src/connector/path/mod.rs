@@ -140,6 +140,7 @@ impl FieldPath {
     pub fn remove(&self, target: &mut Value) {
         if let (Some(names), Value::Object(map)) = (self.names(), &mut *target)
             && let [name] = names.as_slice()
+            && !glob::is_position(name)
         {
             map.shift_remove(*name);
             return;
@@ -257,7 +258,7 @@ fn decimal(segment: &str) -> bool {
 
 fn child<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
     match value {
-        Value::Object(map) => map.get(name),
+        Value::Object(map) if !glob::is_position(name) => map.get(name),
         Value::Array(items) => items.get(glob::position(name, items.len())?),
         _ => None,
     }
