@@ -304,3 +304,127 @@ fn moment(moment: &Moment, cursor: &DatetimeBasedCursor, scope: &Scope, field: &
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::connector::reading::support::NOW;
+    use crate::connector::reading::support::component;
+    use crate::connector::reading::support::scope;
+
+    const DAILY: &str = "{type: DatetimeBasedCursor, cursor_field: at, datetime_format: '%Y-%m-%d', start_datetime: \"{{ config['from'] }}\", end_datetime: {datetime: '2026-11-05', datetime_format: '%Y-%m-%d'}, step: P2D, cursor_granularity: P1D";
+
+    fn sync(yaml: &str) -> IncrementalSync {
+        component(yaml, "DeclarativeStream", "incremental_sync")
+    }
+
+    fn cursor<'a>(sync: &'a IncrementalSync, state: Option<&Value>, compat: Compat) -> TimeCursor<'a> {
+        let config = json!({"from": "2026-11-01"});
+        TimeCursor::new(sync, scope(&config), state, NOW.parse().unwrap(), compat).unwrap()
+    }
+
+    fn windows(yaml: &str, state: Option<Value>) -> Vec<String> {
+        let sync = sync(yaml);
+        let windows = cursor(&sync, state.as_ref(), Compat::Safe).windows().unwrap();
+        let text = |window: &Window| format!("{}..{}", window.slice.interval["start_time"].as_str().unwrap(), window.slice.interval["end_time"].as_str().unwrap());
+        windows.iter().map(text).collect()
+    }
+
+    /// Windows start where the state ends, less the lookback but never before the start; each but the last ends one unit early.
+    #[test]
+    fn windows_cover_what_is_not_known() {
+        let daily = format!("{DAILY}}}");
+        assert_eq!(windows(&daily, None), ["2026-11-01..2026-11-02", "2026-11-03..2026-11-05"]);
+        assert_eq!(windows(&daily, Some(json!({"at": "2026-11-04"}))), ["2026-11-04..2026-11-05"]);
+        assert_eq!(windows(&daily, Some(json!({"at": "2026-11-05"}))), Vec::<String>::new());
+        assert_eq!(windows(&daily, Some(json!({"at": "2020-01-01"}))).len(), 2);
+        let back = format!("{DAILY}, lookback_window: P1D}}");
+        assert_eq!(windows(&back, Some(json!({"at": "2026-11-04"}))), ["2026-11-03..2026-11-05"]);
+        assert_eq!(windows(&back, Some(json!({"at": "2026-11-01"}))), windows(&daily, None));
+        let open = "{type: DatetimeBasedCursor, cursor_field: at, datetime_format: '%s', start_datetime: {datetime: '2026-01-01', datetime_format: '%Y-%m-%d', min_datetime: '2026-11-24'}}";
+        assert_eq!(windows(open, None), ["1795478400..1795514400"]);
+    }
+
+    /// The state moves when a window is closed, and only over stretches without a gap.
+    #[test]
+    fn state_never_passes_a_gap() {
+        let sync = sync(&format!("{DAILY}}}").replace("P2D", "P1D"));
+        let mut cursor = cursor(&sync, None, Compat::Safe);
+        let windows = cursor.windows().unwrap();
+        let at = |cursor: &TimeCursor<'_>, text: &str| cursor.read_value(&json!(text)).unwrap();
+        windows.iter().for_each(|window| cursor.open(window));
+        for (window, text) in windows.iter().zip(["2026-11-01", "2026-11-02", "2026-11-03"]) {
+            let time = at(&cursor, text);
+            cursor.observe(window, time);
+        }
+        assert_eq!(cursor.state(), json!({"at": "2026-11-01"}));
+        cursor.close(&windows[2]);
+        assert_eq!(cursor.state(), json!({"at": "2026-11-01"}), "the second window is not read yet");
+        cursor.close(&windows[0]);
+        cursor.close(&windows[1]);
+        assert_eq!(cursor.state(), json!({"at": "2026-11-03"}));
+        cursor.close(&windows[3]);
+        assert_eq!(cursor.state(), json!({"at": "2026-11-03"}), "an empty window leaves the latest record");
+    }
+
+    /// A record dated beyond its window does not move the state past the window; the reference engine lets it.
+    #[test]
+    fn records_from_the_future_do_not_move_the_state() {
+        let sync = sync(&format!("{DAILY}}}").replace("step: P2D, cursor_granularity: P1D", "lookback_window: P1D"));
+        for (compat, expected) in [(Compat::Safe, "2026-11-05"), (Compat::Strict, "2027-01-01")] {
+            let mut cursor = cursor(&sync, None, compat);
+            let window = cursor.windows().unwrap().remove(0);
+            let future = cursor.read_value(&json!("2027-01-01")).unwrap();
+            cursor.open(&window);
+            cursor.observe(&window, future);
+            cursor.close(&window);
+            assert_eq!(cursor.state(), json!({"at": expected}));
+        }
+    }
+
+    /// Where the application cannot filter, records outside are left out; those without a time are kept.
+    #[test]
+    fn client_side_filter() {
+        let sync = sync(&format!("{DAILY}, is_client_side_incremental: true, cursor_datetime_formats: ['%s']}}"));
+        let cursor = cursor(&sync, Some(&json!({"at": "2026-11-03"})), Compat::Safe);
+        let admits = |value: Value| cursor.admits(cursor.read_value(&value));
+        assert!(admits(json!("2026-11-03")) && admits(json!("2026-11-05")) && admits(json!(null)) && admits(json!("soon")));
+        assert!(!admits(json!("2026-11-02")) && !admits(json!("2026-11-06")) && !admits(json!(0)));
+    }
+
+    /// A step that would make windows without end is refused, and a state that is no time as well.
+    #[test]
+    fn hostile_steps_and_states_end() {
+        let tiny = sync(&format!("{DAILY}}}").replace("P2D", "PT0.000001S").replace("P1D", "PT0.000001S"));
+        assert!(matches!(cursor(&tiny, None, Compat::Safe).windows(), Err(ReadingError::Value { field: "step", .. })));
+        let daily = sync(&format!("{DAILY}}}"));
+        let config = json!({"from": "2026-11-01"});
+        let bad = TimeCursor::new(&daily, scope(&config), Some(&json!({"at": "never"})), NOW.parse().unwrap(), Compat::Safe);
+        assert!(matches!(bad, Err(ReadingError::Value { field: "state", .. })));
+        let none = TimeCursor::new(&daily, scope(&json!({})), None, NOW.parse().unwrap(), Compat::Safe);
+        assert!(none.is_err());
+    }
+
+    proptest! {
+        /// Whatever step and state: windows follow each other without a gap of more than one unit, and end at the end.
+        #[test]
+        fn windows_leave_no_gap(step in 1_u32..9, day in 1_u32..6) {
+            let sync = sync(&format!("{DAILY}}}").replace("P2D", &format!("P{step}D")));
+            let state = json!({"at": format!("2026-11-{day:02}")});
+            let cursor = cursor(&sync, Some(&state), Compat::Safe);
+            let windows = cursor.windows().unwrap();
+            let unit = Duration::parse("P1D").unwrap();
+            for pair in windows.windows(2) {
+                prop_assert_eq!(pair[0].end.plus(&unit).unwrap(), pair[1].start);
+            }
+            if let (Some(first), Some(last)) = (windows.first(), windows.last()) {
+                prop_assert_eq!(first.start, cursor.known_until);
+                prop_assert_eq!(last.end, cursor.end);
+            }
+            prop_assert_eq!(windows.is_empty(), day == 5);
+        }
+    }
+}

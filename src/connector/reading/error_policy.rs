@@ -299,3 +299,103 @@ fn is_empty(value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::connector::reading::support::NOW;
+    use crate::connector::reading::support::answer;
+    use crate::connector::reading::support::component;
+    use crate::connector::reading::support::scope;
+
+    fn outcome(yaml: &str, status: u16, body: &str) -> (Meaning, String) {
+        let handler: ErrorHandler = component(yaml, "HttpRequester", "error_handler");
+        let policy = ErrorPolicy::new(Some(&handler), scope(&json!({"shop": "blue"})), Compat::Safe);
+        let outcome = policy.outcome(&answer(status, &[("X-Why", "because")], body)).unwrap();
+        (outcome.meaning, outcome.reason)
+    }
+
+    fn wait(yaml: &str, tries: u32, headers: &[(&str, &str)], compat: Compat) -> Option<f64> {
+        let handler: ErrorHandler = component(yaml, "HttpRequester", "error_handler");
+        let policy = ErrorPolicy::new(Some(&handler), scope(&json!({"wait": 7})), compat);
+        match policy.wait(tries, Some(&answer(429, headers, "")), NOW.parse().unwrap()).unwrap() {
+            Wait::For(wait) => Some(wait.as_secs_f64()),
+            Wait::TooLong { .. } => None,
+        }
+    }
+
+    /// Without filters the status decides; odd ones are tried again.
+    #[test]
+    fn statuses_have_meanings() {
+        let policy = ErrorPolicy::new(None, scope(&json!({})), Compat::Safe);
+        for (statuses, meaning) in [
+            (&[200, 201, 204, 304][..], Meaning::Success),
+            (&[400, 401, 403, 404, 405], Meaning::Fail),
+            (&[408, 500, 501, 503, 402, 409, 422], Meaning::Retry),
+            (&[429], Meaning::RateLimited),
+        ] {
+            for status in statuses {
+                assert_eq!(policy.outcome(&answer(*status, &[], "")).unwrap().meaning, meaning, "{status}");
+            }
+        }
+        assert_eq!(policy.retries(), RETRIES);
+    }
+
+    /// Filters come before success, on every answer; any of their conditions is enough, and the first that matches decides.
+    #[test]
+    fn filters_decide_first() {
+        let filters = "{response_filters: [
+            {predicate: \"{{ response['ok'] == false }}\", action: FAIL, error_message: \"{{ config['shop'] }}: {{ response['why'] }} {{ headers['x-why'] }}\"},
+            {http_codes: [404], action: IGNORE},
+            {error_message_contains: 'no access', action: IGNORE, http_codes: [418]},
+            {http_codes: [409], failure_type: transient_error}]}";
+        assert_eq!(outcome(filters, 200, r#"{"ok": false, "why": "closed"}"#), (Meaning::Fail, "blue: closed because".into()));
+        assert_eq!(outcome(filters, 200, r#"{"ok": true}"#).0, Meaning::Success);
+        assert_eq!(outcome(filters, 404, "").0, Meaning::Ignore);
+        assert_eq!(outcome(filters, 403, r#"{"errors": [{"message": "you have no access here"}]}"#).0, Meaning::Ignore);
+        assert_eq!(outcome(filters, 403, "not json").0, Meaning::Fail);
+        assert_eq!(outcome(filters, 409, "").0, Meaning::Retry);
+    }
+
+    /// Of several handlers the first decides that passes, ignores or tries again; a failure or a limit does not stop the search.
+    #[test]
+    fn handlers_are_searched() {
+        let composite = "{type: CompositeErrorHandler, error_handlers: [
+            {response_filters: [{http_codes: [403], action: FAIL}], max_retries: 2},
+            {response_filters: [{http_codes: [403, 500], action: IGNORE}], max_retries: 9}]}";
+        assert_eq!(outcome(composite, 403, "").0, Meaning::Ignore);
+        assert_eq!(outcome(composite, 500, "").0, Meaning::Retry, "the first handler's default hides the second's filter");
+        assert_eq!(outcome(composite, 429, "").0, Meaning::RateLimited);
+        let handler: ErrorHandler = component(composite, "HttpRequester", "error_handler");
+        assert_eq!(ErrorPolicy::new(Some(&handler), scope(&json!({})), Compat::Safe).retries(), 2);
+    }
+
+    /// The first strategy that knows a wait decides, one second is added, and without one the wait doubles.
+    #[test]
+    fn waits_follow_strategies() {
+        let check = |strategies: &str, tries, headers: &[(&str, &str)]| wait(&format!("{{backoff_strategies: [{strategies}]}}"), tries, headers, Compat::Safe);
+        assert_eq!(check("{type: ConstantBackoffStrategy, backoff_time_in_seconds: \"{{ config['wait'] }}\"}", 1, &[]), Some(8.0));
+        assert_eq!((1..4).map(|tries| check("{type: ExponentialBackoffStrategy, factor: 3}", tries, &[]).unwrap()).collect::<Vec<_>>(), [7.0, 13.0, 25.0]);
+        let header = "{type: WaitTimeFromHeader, header: X-Reset, regex: '[0-9]+', max_waiting_time_in_seconds: 60}";
+        assert_eq!(check(header, 1, &[("x-reset", "30s")]), Some(31.0));
+        assert_eq!(check(header, 1, &[("x-reset", "61")]), None);
+        assert_eq!(check(header, 3, &[("x-reset", "soon")]), Some(4.0));
+        let until = "{type: WaitUntilTimeFromHeader, header: X-At, min_wait: 5}";
+        assert_eq!(check(until, 1, &[("x-at", "1795514420")]), Some(21.0));
+        assert_eq!(check(until, 1, &[("x-at", "1")]), Some(6.0));
+        assert_eq!(check(&format!("{header}, {until}"), 1, &[]), Some(6.0));
+        assert_eq!((1..5).map(|tries| check("", tries, &[]).unwrap()).collect::<Vec<_>>(), [1.0, 2.0, 4.0, 8.0]);
+    }
+
+    /// `Retry-After` is obeyed unnamed, in seconds and as a date; the reference engine knows neither.
+    #[test]
+    fn retry_after_is_obeyed() {
+        assert_eq!(wait("{}", 1, &[("Retry-After", "42")], Compat::Safe), Some(42.0));
+        assert_eq!(wait("{}", 1, &[("Retry-After", "Tue, 24 Nov 2026 10:01:00 GMT")], Compat::Safe), Some(60.0));
+        assert_eq!(wait("{}", 1, &[("Retry-After", "whenever")], Compat::Safe), Some(1.0));
+        assert_eq!(wait("{}", 1, &[("Retry-After", "42")], Compat::Strict), Some(1.0));
+        assert_eq!(wait("{}", 1, &[("Retry-After", "4000000000")], Compat::Safe), Some(WAIT_MAX.as_secs_f64()));
+    }
+}

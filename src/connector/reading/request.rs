@@ -357,3 +357,105 @@ fn text(value: &Value) -> String {
         value => value.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::connector::reading::support::component;
+    use crate::connector::reading::support::scope;
+
+    fn config() -> Value {
+        json!({"shop": "blue", "key": "s3cret", "user": "u", "flag": true, "ids": ["a", "b"]})
+    }
+
+    fn plan_with(yaml: &str, path: Option<&str>, injections: &[Injection]) -> Result<RequestPlan, ReadingError> {
+        let requester: Requester = component(yaml, "SimpleRetriever", "requester");
+        let mut slice = Slice::default();
+        slice.interval.insert("start_time".into(), json!("2026-01-01"));
+        Requests::new(&requester, scope(&config())).plan(&slice, Some(&json!(7)), path, injections, Some(&Secret::new("t0ken".into())))
+    }
+
+    fn plan(yaml: &str) -> RequestPlan {
+        plan_with(yaml, None, &[]).unwrap()
+    }
+
+    /// Base and path are joined by one slash; an absolute path replaces both; what is no web address is refused.
+    #[test]
+    fn addresses_are_joined() {
+        for (base, path, expected) in [
+            ("https://a.example", "x", "https://a.example/x"),
+            ("https://a.example/v1/", "/x/", "https://a.example/v1/x/"),
+            ("https://{{ config['shop'] }}.example/v1", "//x?y=1", "https://blue.example/v1/x?y=1"),
+            ("https://a.example/v1", "", "https://a.example/v1"),
+            ("https://a.example/v1", "https://b.example/z", "https://b.example/z"),
+            ("https://a.example/v1", "{{ stream_slice['start_time'] }}/{{ next_page_token['next_page_token'] }}", "https://a.example/v1/2026-01-01/7"),
+        ] {
+            assert_eq!(plan(&format!("{{url_base: \"{base}\", path: \"{path}\"}}")).url.as_str(), expected);
+        }
+        for base in ["", "a.example", "ftp://a.example", "file:///etc/passwd", "javascript:x"] {
+            let refused = plan_with(&format!("{{url_base: '{base}', path: ''}}"), None, &[]);
+            assert!(matches!(refused, Err(ReadingError::Address { .. })), "{base}");
+        }
+        let next = plan_with("{url_base: 'https://a.example/v1', path: x, request_parameters: {limit: 5, page: 1}}", Some("https://a.example/v1/x?page=2&limit=5"), &[]);
+        assert_eq!(next.unwrap().url.as_str(), "https://a.example/v1/x?page=2&limit=5&page=1");
+    }
+
+    /// Parameters take texts and lists, drop what is empty, and print as Python does.
+    #[test]
+    fn parameters_are_rendered() {
+        let yaml = "{url: 'https://a.example/', request_parameters: {n: 5, f: \"{{ config['flag'] }}\", yes: true, ids: \"{{ config['ids'] }}\", none: \"{{ config['missing'] }}\", \"k{{ 1 }}\": \"a b&c\"}}";
+        assert_eq!(plan(yaml).url.query().unwrap(), "n=5&f=True&yes=True&ids=a&ids=b&k1=a+b%26c");
+        let text = "{url: 'https://a.example/', request_parameters: \"{{ {'a': 1} }}\"}";
+        assert_eq!(plan(text).url.query(), Some("a=1"));
+        let map = "{url: 'https://a.example/', request_parameters: {a: {b: c}}}";
+        assert!(matches!(plan_with(map, None, &[]), Err(ReadingError::Value { .. })));
+    }
+
+    /// The credential goes where the manifest says, apart from what is recorded.
+    #[test]
+    fn credentials_are_apart() {
+        for (authenticator, place, value) in [
+            ("{type: BearerAuthenticator, api_token: \"{{ config['key'] }}\"}", SecretPlace::Header("Authorization".into()), "Bearer s3cret"),
+            ("{type: BasicHttpAuthenticator, username: u, password: \"{{ config['key'] }}\"}", SecretPlace::Header("Authorization".into()), "Basic dTpzM2NyZXQ="),
+            ("{type: BasicHttpAuthenticator, username: u}", SecretPlace::Header("Authorization".into()), "Basic dTo="),
+            ("{type: ApiKeyAuthenticator, api_token: k, header: X-Key}", SecretPlace::Header("X-Key".into()), "k"),
+            ("{type: ApiKeyAuthenticator, api_token: k, inject_into: {type: RequestOption, inject_into: request_parameter, field_name: q}}", SecretPlace::Parameter("q".into()), "k"),
+            ("{type: OAuthAuthenticator}", SecretPlace::Header("Authorization".into()), "Bearer t0ken"),
+        ] {
+            let plan = plan(&format!("{{url: 'https://a.example/', authenticator: {authenticator}}}"));
+            assert_eq!((&plan.secrets[0].place, plan.secrets[0].value.expose().as_str()), (&place, value));
+            assert_eq!((plan.url.as_str(), plan.headers.len()), ("https://a.example/", 0));
+            assert!(!format!("{plan:?}").contains(value));
+        }
+    }
+
+    /// A name that two parts set is an error, and so are two bodies.
+    #[test]
+    fn duplicates_are_refused() {
+        let page = |target: Target| [Injection { target, value: json!(2) }];
+        let refused = |yaml: &str, injections: &[Injection]| matches!(plan_with(yaml, None, injections), Err(ReadingError::Duplicate { .. }));
+        assert!(refused("{url: 'https://a.example', request_parameters: {page: 1}}", &page(Target::Parameter("page".into()))));
+        assert!(refused("{url: 'https://a.example', request_headers: {X-Page: 1}}", &page(Target::Header("x-page".into()))));
+        assert!(refused("{url: 'https://a.example', request_body_json: {page: 1}}", &page(Target::Json(vec!["page".into()]))));
+        assert!(refused("{url: 'https://a.example', request_body_json: {a: 1}, request_body_data: {b: 1}}", &[]));
+        assert!(refused("{url: 'https://a.example', request_headers: {authorization: x}, authenticator: {type: BearerAuthenticator, api_token: k}}", &[]));
+        assert!(!refused("{url: 'https://a.example', request_body_json: {page: 2}}", &page(Target::Json(vec!["page".into()]))));
+    }
+
+    /// Bodies are JSON with any literal, forms with texts, or texts as they are.
+    #[test]
+    fn bodies_are_built() {
+        let json = "{url: 'https://a.example', http_method: POST, request_body_json: {a: \"{{ 5 }}\", b: {c: \"{{ config['flag'] }}\", d: \"{{ config['none'] }}\"}, e: [1, \"{{ 'x' }}\"]}}";
+        let paging = [Injection { target: Target::Json(vec!["b".into(), "page".into()]), value: json!(2) }];
+        let plan_json = plan_with(json, None, &paging).unwrap();
+        assert_eq!((plan_json.method, plan_json.body), ("POST", Body::Json(json!({"a": 5, "b": {"c": true, "page": 2}, "e": [1, "x"]}))));
+        let form = plan("{url: 'https://a.example', request_body_data: {a: \"{{ 1.5 }}\", ids: \"{{ config['ids'] }}\"}}").body;
+        assert_eq!(form, Body::Form(vec![("a".into(), "1.5".into()), ("ids".into(), "a".into()), ("ids".into(), "b".into())]));
+        let text = plan("{url: 'https://a.example', request_body_data: \"q={{ config['shop'] }}\"}").body;
+        assert_eq!(text, Body::Text("q=blue".into()));
+        let graph = plan("{url: 'https://a.example', request_body: {type: RequestBodyGraphQL, value: {query: '{ a }', variables: {n: 1}}}}").body;
+        assert_eq!(graph, Body::Json(json!({"query": "{ a }", "variables": {"n": 1}})));
+    }
+}

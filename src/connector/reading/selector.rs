@@ -292,3 +292,99 @@ impl Place {
 fn segments(path: &[Expression], scope: &Scope) -> Result<Vec<String>, ReadingError> {
     path.iter().map(|segment| segment.text(scope)).collect::<Result<_, _>>().map_err(ReadingError::expression("field_path"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::connector::reading::support::NOW;
+    use crate::connector::reading::support::component;
+    use crate::connector::reading::support::scope;
+
+    fn stream(selector: &str, members: &str) -> DeclarativeStream {
+        let yaml = format!("name: s\nretriever: {{requester: {{url: 'https://a.example'}}, record_selector: {selector}}}\nprimary_key: [id]\n{members}");
+        component(&yaml, "DeclarativeSource", "streams")
+    }
+
+    fn select_with(selector: &str, members: &str, body: &str, compat: Compat) -> Result<Selection, ReadingError> {
+        let stream = stream(selector, members);
+        let config = json!({"least": 2});
+        let selector = Selector::new(&stream, scope(&config), compat)?;
+        let cursor = stream.incremental_sync.as_ref();
+        let cursor = cursor.map(|sync| TimeCursor::new(sync, scope(&config), None, NOW.parse().unwrap(), compat)).transpose()?;
+        selector.select(&Bytes::from(body.to_owned()), &Slice::default(), None, cursor.as_ref())
+    }
+
+    fn select(selector: &str, members: &str, body: &str) -> Selection {
+        select_with(selector, members, body, Compat::Safe).unwrap()
+    }
+
+    const DATA: &str = "{extractor: {field_path: [data]}}";
+
+    /// Untouched records stay ranges of the body, with pointer and key; what is no object is counted and left out.
+    #[test]
+    fn records_are_ranges() {
+        let body = r#"{"data": [{"id": 7, "n": 1.50}, 5, {}, {"id": "x"}]}"#;
+        let selection = select(DATA, "", body);
+        let texts: Vec<&str> = selection.records.iter().map(|record| &body[record.range.clone()]).collect();
+        assert_eq!(texts, [r#"{"id": 7, "n": 1.50}"#, "{}", r#"{"id": "x"}"#]);
+        assert_eq!(selection.records.iter().map(|record| record.pointer.as_str()).collect::<Vec<_>>(), ["/data/0", "/data/2", "/data/3"]);
+        assert_eq!(selection.records.iter().map(|record| record.primary_key.clone()).collect::<Vec<_>>(), [vec![json!(7)], vec![json!(null)], vec![json!("x")]]);
+        assert!(selection.records.iter().all(|record| record.emitted.is_none() && record.transformations.is_empty()));
+        assert_eq!((selection.raw_count, selection.ignored, selection.filtered), (4, 1, 0));
+    }
+
+    /// The filter comes before the changes, or after them when the manifest says so.
+    #[test]
+    fn filter_and_changes_have_an_order() {
+        let body = r#"{"data": [{"id": 1}, {"id": 2}, {"id": 3}]}"#;
+        let add = "transformations: [{type: AddFields, fields: [{path: [kept], value: \"{{ record['id'] >= config['least'] }}\"}]}]";
+        let filter = "extractor: {field_path: [data]}, record_filter: {condition: \"{{ record['kept'] }}\"}";
+        assert_eq!(select(&format!("{{{filter}}}"), add, body).filtered, 3);
+        let after = select(&format!("{{{filter}, transform_before_filtering: true}}"), add, body);
+        assert_eq!((after.filtered, after.records.len()), (1, 2));
+        assert_eq!(after.records[0].emitted, Some(json!({"id": 2, "kept": true})));
+    }
+
+    /// Added fields see those before them, a change that changes nothing leaves the record as it is, and types are as asked.
+    #[test]
+    fn changes_are_made() {
+        let members = "transformations:
+  - {type: RemoveFields, field_pointers: [[secret], [none]]}
+  - {type: AddFields, fields: [{path: [a, b], value: \"{{ record['id'] }}\"}, {path: [c], value: \"{{ record['a']['b'] }}0\", value_type: string}]}
+  - {type: RemoveFields, field_pointers: [[none]]}";
+        let selection = select(DATA, members, r#"{"data": [{"id": 7, "secret": 1}]}"#);
+        assert_eq!(selection.records[0].emitted, Some(json!({"id": 7, "a": {"b": 7}, "c": "70"})));
+        assert_eq!(selection.records[0].transformations, ["RemoveFields", "AddFields"]);
+        let nothing = select(DATA, "transformations: [{type: RemoveFields, field_pointers: [[none]]}]", r#"{"data": [{"id": 7}]}"#);
+        assert_eq!((&nothing.records[0].emitted, nothing.records[0].transformations.len()), (&None, 0));
+    }
+
+    /// An identifier that reads as a number becomes one, and is counted.
+    #[test]
+    fn coercions_are_counted() {
+        let members = "transformations: [{type: AddFields, fields: [{path: [ref], value: \"{{ record['code'] }}\"}]}]";
+        let selection = select(DATA, members, r#"{"data": [{"id": 1, "code": "123"}, {"id": 2, "code": "x"}]}"#);
+        assert_eq!((selection.coerced, &selection.records[0].emitted), (1, &Some(json!({"id": 1, "code": "123", "ref": 123}))));
+    }
+
+    /// Times of records are read; where the application cannot filter, records before the start are left out.
+    #[test]
+    fn times_are_read() {
+        let sync = "incremental_sync: {type: DatetimeBasedCursor, cursor_field: at, datetime_format: '%Y-%m-%d', start_datetime: '2026-11-02', is_client_side_incremental: true}";
+        let selection = select(DATA, sync, r#"{"data": [{"id": 1, "at": "2026-11-01"}, {"id": 2, "at": "2026-11-02"}, {"id": 3}]}"#);
+        assert_eq!((selection.filtered, selection.times.len()), (1, 2));
+        assert_eq!(selection.times.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
+    }
+
+    /// A body that is no JSON fails the page; the reference engine takes it for an empty one. An empty body is an empty page.
+    #[test]
+    fn bad_bodies_are_no_empty_pages() {
+        assert!(matches!(select_with(DATA, "", "<html>", Compat::Safe), Err(ReadingError::Records { .. })));
+        assert_eq!(select_with(DATA, "", "<html>", Compat::Strict).unwrap().raw_count, 0);
+        assert_eq!(select_with(DATA, "", " \n", Compat::Safe).unwrap().raw_count, 0);
+        let whole = select("{extractor: {field_path: []}}", "", r#"[{"id": 1}, {"id": 2}]"#);
+        assert_eq!(whole.records.len(), 2);
+    }
+}

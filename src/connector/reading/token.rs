@@ -115,3 +115,57 @@ fn entries(nested: &Option<crate::connector::component::value::Nested>, field: &
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::connector::component::authenticator::Authenticator;
+    use crate::connector::reading::support::component;
+    use crate::connector::reading::support::scope;
+
+    fn oauth(members: &str) -> Box<OAuthAuthenticator> {
+        let yaml = format!("{{type: OAuthAuthenticator, token_refresh_endpoint: 'https://{{{{ config.shop }}}}.example/token', client_id: c, client_secret: \"{{{{ config['secret'] }}}}\", {members}}}");
+        match component(&yaml, "HttpRequester", "authenticator") {
+            Authenticator::OAuthAuthenticator(oauth) => oauth,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn form(members: &str) -> Vec<(String, String)> {
+        let plan = TokenPlan::new(&oauth(members), &scope(&json!({"shop": "blue", "secret": "s", "refresh": "r"}))).unwrap();
+        assert_eq!(plan.url.as_str(), "https://blue.example/token");
+        plan.form.into_iter().map(|(name, value)| (name, value.expose().clone())).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    /// Both grants name what they need; own fields do not override; credentials in a header leave the body.
+    #[test]
+    fn grants_are_asked_for() {
+        let refresh = form("refresh_token: \"{{ config['refresh'] }}\", refresh_request_body: {grant_type: x, audience: a}");
+        let expected = pairs(&[("grant_type", "refresh_token"), ("client_id", "c"), ("client_secret", "s"), ("refresh_token", "r"), ("audience", "a")]);
+        assert_eq!(refresh, expected);
+        let client = form("grant_type: client_credentials, scopes: [a, b]");
+        assert_eq!(client, pairs(&[("grant_type", "client_credentials"), ("client_id", "c"), ("client_secret", "s"), ("scopes", "a"), ("scopes", "b")]));
+        let header = form("grant_type: client_credentials, refresh_request_headers: {Authorization: Basic x}");
+        assert_eq!(header, pairs(&[("grant_type", "client_credentials")]));
+    }
+
+    /// Token and lifetime are found wherever the answer has them, to a depth.
+    #[test]
+    fn answers_are_read() {
+        let oauth = oauth("access_token_name: token");
+        let read = |body: Value| TokenAnswer::read(&oauth, &body);
+        let answer = read(json!({"data": {"token": "t", "expires_in": "60", "refresh_token": "n"}})).unwrap();
+        assert_eq!((answer.access_token.expose().as_str(), answer.expires_in_s), ("t", 60));
+        assert_eq!(answer.refresh_token.unwrap().expose(), "n");
+        assert_eq!(read(json!({"token": "t"})).unwrap().expires_in_s, LIFETIME_DEFAULT_S);
+        for refused in [json!({"access_token": "t"}), json!({"token": ""}), json!([]), json!({"a": {"a": {"a": {"a": {"a": {"token": "t"}}}}}})] {
+            assert!(read(refused.clone()).is_none(), "{refused}");
+        }
+    }
+}
