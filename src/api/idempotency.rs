@@ -121,7 +121,7 @@ pub fn name(route: &Route, principal: &Principal, headers: &HeaderMap) -> Result
         let reason = format!("`Idempotency-Key` must be 1 to {KEY_CHARACTERS_MAX} characters of visible ASCII; a UUID is a good one");
         return Err(Problem::Malformed { reason });
     }
-    Ok(Some(AnswerName(digest(&[principal.actor().as_bytes(), route.verb.name().as_bytes(), route.path.as_bytes(), key]))))
+    Ok(Some(AnswerName(digest(&[principal.actor().to_string().as_bytes(), route.verb.name().as_bytes(), route.path.as_bytes(), key]))))
 }
 
 /// What the key stands for: the request's path, query and body.

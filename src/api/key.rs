@@ -8,21 +8,24 @@ use futures_util::future::BoxFuture;
 use ring::digest::SHA256;
 use ring::digest::digest;
 use ring::hmac;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::api::principal::Principal;
 use crate::api::principal::Proof;
-use crate::api::principal::Purpose;
 use crate::api::principal::Purposes;
 use crate::api::principal::Role;
 use crate::api::problem::Problem;
+use crate::audit::Actor;
 use crate::clock::Timestamp;
+use crate::consent::Purpose;
 use crate::ids::Entropy;
 use crate::ids::KeyId;
 use crate::ids::TenantId;
 use crate::secret::Secret;
 
-/// What is kept of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is kept of a key, under its public name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
     /// Its public name.
     pub id: KeyId,
@@ -47,6 +50,24 @@ pub trait KeyBook: Send + Sync {
     /// # Errors
     /// [`Problem::Unavailable`] when the store cannot be read.
     fn find(&self, id: KeyId) -> BoxFuture<'_, Result<Option<ApiKey>, Problem>>;
+
+    /// Keeps a new key; audited as made by `actor`.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] when the store cannot be written.
+    fn insert(&self, key: ApiKey, actor: Actor) -> BoxFuture<'_, Result<(), Problem>>;
+
+    /// At most `limit` keys behind `after`, in the order of their making, revoked ones included.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] when the store cannot be read.
+    fn list(&self, after: Option<KeyId>, limit: usize) -> BoxFuture<'_, Result<Vec<ApiKey>, Problem>>;
+
+    /// Revokes a key that stands; audited as revoked by `actor` at `at`.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] when the store cannot be written.
+    fn revoke(&self, key: ApiKey, at: Timestamp, actor: Actor) -> BoxFuture<'_, Result<ApiKey, Problem>>;
 }
 
 /// The text of a new key, to be shown once.

@@ -38,6 +38,7 @@ pub mod door;
 pub mod frame;
 pub mod handlers;
 pub mod idempotency;
+pub mod keep;
 pub mod key;
 pub mod openapi;
 pub mod pages;

@@ -67,12 +67,15 @@ pub fn token(place: &[u8]) -> String {
     BASE64URL_NOPAD.encode(&bytes)
 }
 
+/// What a caller is told whose `after` leads to no place in the list.
+pub fn foreign_token() -> Problem {
+    let reason = "it is no token of this list; use `next` of the page before, unchanged";
+    Problem::BadParameter { name: "after".into(), reason: reason.into() }
+}
+
 fn untoken(text: &str) -> Result<Vec<u8>, Problem> {
     let decoded = BASE64URL_NOPAD.decode(text.as_bytes()).ok().filter(|bytes| bytes.first() == Some(&TOKEN_VERSION));
-    decoded.map(|bytes| bytes[1..].to_vec()).ok_or_else(|| Problem::BadParameter {
-        name: "after".into(),
-        reason: "it is no token of this list; use `next` of the page before, unchanged".into(),
-    })
+    decoded.map(|bytes| bytes[1..].to_vec()).ok_or_else(foreign_token)
 }
 
 /// Tokens of another version are refused instead of misread.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -11,6 +10,8 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::api::problem::Problem;
+use crate::audit::Actor;
+use crate::consent::Purpose;
 use crate::ids::KeyId;
 use crate::ids::SessionId;
 use crate::ids::TenantId;
@@ -41,70 +42,6 @@ impl Role {
     }
 }
 
-/// What data may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Purpose {
-    /// Picking, packing and delivering what was ordered.
-    Fulfilment,
-    /// Labels, carriers and tracking.
-    Shipping,
-    /// Books, invoices and taxes.
-    Accounting,
-    /// Answering the customer's own customers.
-    Support,
-    /// Figures about the business.
-    Analytics,
-    /// Workflows that act by themselves.
-    Automation,
-    /// Finding and stopping abuse.
-    Security,
-    /// Duties and claims under law.
-    Legal,
-}
-
-impl Purpose {
-    /// Every purpose.
-    pub const ALL: &'static [Purpose] = &[
-        Purpose::Fulfilment,
-        Purpose::Shipping,
-        Purpose::Accounting,
-        Purpose::Support,
-        Purpose::Analytics,
-        Purpose::Automation,
-        Purpose::Security,
-        Purpose::Legal,
-    ];
-
-    /// The purpose's word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Purpose::Fulfilment => "fulfilment",
-            Purpose::Shipping => "shipping",
-            Purpose::Accounting => "accounting",
-            Purpose::Support => "support",
-            Purpose::Analytics => "analytics",
-            Purpose::Automation => "automation",
-            Purpose::Security => "security",
-            Purpose::Legal => "legal",
-        }
-    }
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Purpose {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Purpose::ALL.iter().copied().find(|purpose| purpose.name() == text).ok_or(())
-    }
-}
-
 /// The purposes that a principal may state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purposes {
@@ -127,9 +64,9 @@ impl Purposes {
 impl fmt::Display for Purposes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<&str> = match self {
-            Purposes::Any => Purpose::ALL.iter().map(|purpose| purpose.name()).collect(),
+            Purposes::Any => Purpose::ALL.iter().map(|purpose| purpose.as_str()).collect(),
             Purposes::Listed(listed) if listed.is_empty() => vec!["none"],
-            Purposes::Listed(listed) => listed.iter().map(|purpose| purpose.name()).collect(),
+            Purposes::Listed(listed) => listed.iter().map(|purpose| purpose.as_str()).collect(),
         };
         f.write_str(&words.join(", "))
     }
@@ -196,12 +133,12 @@ impl Principal {
         if self.sees(tenant) { Ok(()) } else { Err(Problem::not_found("tenant", tenant.as_str())) }
     }
 
-    /// How the audit log and the access log name it.
-    pub fn actor(&self) -> String {
+    /// How the audit log names it.
+    pub fn actor(&self) -> Actor {
         match self.proof {
-            Proof::Key(key) => key.to_string(),
-            Proof::Local => "local".to_owned(),
-            Proof::Session(session) => session.to_string(),
+            Proof::Key(key) => Actor::Key(key),
+            Proof::Local => Actor::Local,
+            Proof::Session(session) => Actor::Link(session),
         }
     }
 }

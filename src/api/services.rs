@@ -12,17 +12,16 @@ use serde_json::Value;
 use crate::api::paging::List;
 use crate::api::paging::PageOrder;
 use crate::api::principal::Principal;
-use crate::api::principal::Purpose;
 use crate::api::problem::Problem;
 use crate::api::wire;
 use crate::api::wire::connection::Connection;
 use crate::api::wire::erasure::Erasure;
 use crate::api::wire::run::Pull;
 use crate::api::wire::run::Run;
+use crate::consent::Purpose;
 use crate::ids::ConnectionId;
 use crate::ids::ConsentId;
 use crate::ids::ErasureId;
-use crate::ids::KeyId;
 use crate::ids::PullId;
 use crate::ids::RecordId;
 use crate::ids::RunId;
@@ -46,12 +45,10 @@ pub struct Services {
     pub records: Arc<dyn Records>,
     /// Erasures.
     pub erasures: Arc<dyn Erasures>,
-    /// Policy, consents and their receipts.
+    /// Consents and their receipts.
     pub consents: Arc<dyn Consents>,
     /// The audit log.
     pub audit: Arc<dyn AuditLog>,
-    /// API keys.
-    pub keys: Arc<dyn Keys>,
     /// Connectors.
     pub connectors: Arc<dyn Connectors>,
     /// The store and its readiness.
@@ -210,10 +207,8 @@ pub trait Erasures: Send + Sync {
     fn certificate<'a>(&'a self, scope: Scope<'a>, id: ErasureId) -> Reply<'a, Vec<u8>>;
 }
 
-/// Policy, consents and their receipts.
+/// Consents and their receipts.
 pub trait Consents: Send + Sync {
-    /// The policy in force.
-    fn policy(&self) -> wire::consent::Policy;
     /// The signed receipt of a consent, byte for byte.
     fn receipt<'a>(&'a self, scope: Scope<'a>, id: ConsentId) -> Reply<'a, Vec<u8>>;
 }
@@ -234,16 +229,6 @@ pub trait AuditLog: Send + Sync {
     fn verify(&self, checkpoint: Option<String>) -> Reply<'_, wire::audit::Verification>;
     /// The keys that verify what is signed.
     fn public_keys(&self) -> Reply<'_, wire::audit::PublicKeys>;
-}
-
-/// API keys.
-pub trait Keys: Send + Sync {
-    /// Makes one.
-    fn create<'a>(&'a self, by: &'a Principal, order: wire::key::KeyOrder) -> Reply<'a, wire::key::NewKey>;
-    /// Lists them, revoked ones included.
-    fn list(&self, page: PageOrder) -> Reply<'_, List<wire::key::Key>>;
-    /// Revokes one; a second time changes nothing.
-    fn revoke<'a>(&'a self, by: &'a Principal, id: KeyId) -> Reply<'a, wire::key::Key>;
 }
 
 /// Connectors.

@@ -11,15 +11,18 @@ use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use ring::digest::SHA256;
 use ring::digest::digest;
+use serde::Deserialize;
+use serde::Serialize;
 use url::Host;
 use url::Url;
 
 use crate::api::Api;
 use crate::api::principal::Principal;
-use crate::api::principal::Purpose;
 use crate::api::problem::Problem;
 use crate::api::wire;
+use crate::audit::Actor;
 use crate::clock::Timestamp;
+use crate::consent::Purpose;
 use crate::ids::ConnectionId;
 use crate::ids::SessionId;
 use crate::ids::TenantId;
@@ -29,7 +32,7 @@ use crate::secret::Secret;
 pub const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 
 /// What is kept of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectSession {
     /// Its public name, which stands in the page's URL once the link is opened.
     pub id: SessionId,
@@ -64,11 +67,11 @@ pub enum Handle {
 
 /// Where sessions are kept.
 pub trait SessionBook: Send + Sync {
-    /// Keeps a new session.
+    /// Keeps a new session; audited as made by `actor`.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] when the store cannot be written.
-    fn insert(&self, session: ConnectSession) -> BoxFuture<'_, Result<(), Problem>>;
+    fn insert(&self, session: ConnectSession, actor: Actor, at: Timestamp) -> BoxFuture<'_, Result<(), Problem>>;
 
     /// The session, past ones included.
     ///
@@ -119,7 +122,7 @@ pub async fn open(api: &Api, by: &Principal, order: wire::session::Order) -> Res
         connection: None,
     };
     let expires_at = session.expires_at;
-    api.sessions.insert(session).await?;
+    api.sessions.insert(session, by.actor(), now).await?;
     let base = api.public_url.as_str().trim_end_matches('/');
     Ok(wire::session::Opened { url: Some(format!("{base}/connect/{}", token.expose())), expires_at })
 }

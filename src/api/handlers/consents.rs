@@ -12,12 +12,12 @@ use crate::api::body::Answer;
 use crate::api::body::Id;
 use crate::api::principal::Principal;
 use crate::api::problem::Problem;
-use crate::api::wire::consent::Policy;
+use crate::consent::Policy;
 use crate::ids::ConsentId;
 
 /// `GET /v1/policy`
-pub async fn policy(State(api): State<Arc<Api>>) -> Answer<Policy> {
-    Answer(api.services.consents.policy())
+pub async fn policy() -> Answer<&'static Policy> {
+    Answer(Policy::current())
 }
 
 /// `GET /v1/consents/{id}/receipt`: the signed file, byte for byte.

@@ -27,22 +27,20 @@ use crate::api::pages::fields;
 use crate::api::pages::fields::Field;
 use crate::api::pages::fields::FieldFault;
 use crate::api::principal::Principal;
-use crate::api::principal::Purpose;
 use crate::api::problem::Problem;
 use crate::api::services::Notice;
 use crate::api::session;
 use crate::api::session::ConnectSession;
 use crate::api::session::Visit;
 use crate::api::wire::connection::ConnectOrder;
-use crate::api::wire::consent::ACKNOWLEDGEMENTS;
-use crate::api::wire::consent::Consent;
-use crate::api::wire::consent::Policy;
+use crate::consent::Acknowledgement;
+use crate::consent::ConsentRequest;
+use crate::consent::NAME_CHARS_MAX;
+use crate::consent::Policy;
+use crate::consent::Purpose;
 
 /// The longest form that is read.
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
-
-/// The longest name of a person or an organisation.
-pub const NAME_CHARACTERS_MAX: usize = 200;
 
 /// `GET /connect/{token}`: the first visit swaps the link for a cookie and moves on to the page without the token.
 ///
@@ -127,7 +125,7 @@ async fn connect(api: &Api, sheet: Sheet, form: &Form, order: ConnectOrder) -> R
 struct Sheet {
     session: ConnectSession,
     notice: Notice,
-    policy: Policy,
+    policy: &'static Policy,
     fields: Vec<Field>,
 }
 
@@ -135,7 +133,7 @@ impl Sheet {
     async fn load(api: &Api, session: ConnectSession) -> Result<Self, Problem> {
         let notice = api.services.connectors.notice(&session.connector).await?;
         let fields = fields::fields(&notice.spec);
-        Ok(Sheet { session, notice, policy: api.services.consents.policy(), fields })
+        Ok(Sheet { session, notice, policy: Policy::current(), fields })
     }
 
     fn purposes(&self) -> &[Purpose] {
@@ -170,7 +168,7 @@ impl Sheet {
         html! {
             p { "Headgate will read from your " strong { (self.notice.display_name) } " account for " strong { (self.session.tenant) } "." }
             h2 { "What for" }
-            ul { @for purpose in self.purposes() { li { (purpose) } } }
+            ul { @for purpose in self.purposes() { li { (purpose.as_str()) } } }
             @if !self.notice.scopes.is_empty() {
                 h2 { "What " (self.notice.display_name) " will ask you to allow" }
                 ul { @for (name, text) in &self.notice.scopes { li { (text) " " code { (name) } } } }
@@ -215,7 +213,7 @@ impl Sheet {
                 legend { "Please acknowledge each" }
                 @for acknowledgement in &self.policy.acknowledgements {
                     label class="check" {
-                        input type="checkbox" name="acknowledge" value=(acknowledgement.id) required checked[form.acknowledged.contains(&acknowledgement.id)];
+                        input type="checkbox" name="acknowledge" value=(acknowledgement.id.as_str()) required checked[form.acknowledged(acknowledgement.id)];
                         span { (acknowledgement.text) }
                     }
                 }
@@ -276,19 +274,23 @@ impl Form {
         self.config.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    fn acknowledged(&self, id: Acknowledgement) -> bool {
+        self.acknowledged.iter().any(|given| given == id.as_str())
+    }
+
     /// The order that the form amounts to, or everything that is wrong with it.
     fn order(&self, sheet: &Sheet) -> Result<ConnectOrder, Vec<FieldFault>> {
         let mut faults = Vec::new();
         let mut fault = |name: &str, message: &str| faults.push(FieldFault { name: name.into(), message: message.into() });
         for (name, value) in [("person", &self.person), ("organisation", &self.organisation)] {
-            if value.is_empty() || value.chars().count() > NAME_CHARACTERS_MAX {
+            if value.is_empty() || value.chars().count() > NAME_CHARS_MAX {
                 fault(name, "Write a name of at most 200 characters.");
             }
         }
         if self.policy_version != sheet.policy.version {
             fault("policy_version", "The policy has changed since you opened this page. Please read it again, below.");
         }
-        if !ACKNOWLEDGEMENTS.iter().all(|id| self.acknowledged.iter().any(|given| given == id)) {
+        if !Acknowledgement::ALL.into_iter().all(|id| self.acknowledged(id)) {
             fault("acknowledge", "Please read and tick all five.");
         }
         if self.streams.is_empty() {
@@ -302,12 +304,12 @@ impl Form {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let consent = Consent {
+        let consent = ConsentRequest {
             person: self.person.clone(),
             organisation: self.organisation.clone(),
             policy_version: self.policy_version.clone(),
             purposes: sheet.purposes().to_vec(),
-            acknowledged: ACKNOWLEDGEMENTS.map(str::to_owned).to_vec(),
+            acknowledged: Acknowledgement::ALL.map(|id| id.as_str().to_owned()).to_vec(),
         };
         let (connector, tenant) = (sheet.session.connector.clone(), sheet.session.tenant.clone());
         Ok(ConnectOrder { connector, tenant, config, consent, streams: Some(self.streams.clone()) })
@@ -318,7 +320,7 @@ fn who(form: &Form, faults: &[FieldFault]) -> Markup {
     let input = |name: &str, label: &str, value: &str, autocomplete: &str| {
         html! {
             label for=(name) { (label) }
-            input type="text" id=(name) name=(name) value=(value) required maxlength=(NAME_CHARACTERS_MAX) autocomplete=(autocomplete);
+            input type="text" id=(name) name=(name) value=(value) required maxlength=(NAME_CHARS_MAX) autocomplete=(autocomplete);
             (fault_line(faults, name))
         }
     };

@@ -28,7 +28,6 @@ use crate::api::key::mint;
 use crate::api::paging::List;
 use crate::api::paging::PageOrder;
 use crate::api::principal::Principal;
-use crate::api::principal::Purpose;
 use crate::api::principal::Role;
 use crate::api::problem::Problem;
 use crate::api::services::*;
@@ -36,8 +35,10 @@ use crate::api::session::ConnectSession;
 use crate::api::session::Handle;
 use crate::api::session::SessionBook;
 use crate::api::wire;
+use crate::audit::Actor;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
+use crate::consent::Purpose;
 use crate::ids::ConnectionId;
 use crate::ids::ConnectionKey;
 use crate::ids::ConsentId;
@@ -117,7 +118,6 @@ impl House {
             erasures: fake.clone(),
             consents: fake.clone(),
             audit: fake.clone(),
-            keys: fake.clone(),
             connectors: fake.clone(),
             ground: fake.clone(),
         };
@@ -263,6 +263,18 @@ impl KeyBook for Fake {
     fn find(&self, id: KeyId) -> BoxFuture<'_, Result<Option<ApiKey>, Problem>> {
         done(Ok(self.keys.get(&id).cloned()))
     }
+
+    fn insert(&self, _: ApiKey, _: Actor) -> BoxFuture<'_, Result<(), Problem>> {
+        done(Ok(self.act(())))
+    }
+
+    fn list(&self, _: Option<KeyId>, limit: usize) -> BoxFuture<'_, Result<Vec<ApiKey>, Problem>> {
+        done(Ok(self.keys.values().take(limit).cloned().collect()))
+    }
+
+    fn revoke(&self, key: ApiKey, at: Timestamp, _: Actor) -> BoxFuture<'_, Result<ApiKey, Problem>> {
+        done(Ok(self.act(ApiKey { revoked_at: Some(at), ..key })))
+    }
 }
 
 impl AnswerBook for Fake {
@@ -277,7 +289,7 @@ impl AnswerBook for Fake {
 }
 
 impl SessionBook for Fake {
-    fn insert(&self, session: ConnectSession) -> BoxFuture<'_, Result<(), Problem>> {
+    fn insert(&self, session: ConnectSession, _: Actor, _: Timestamp) -> BoxFuture<'_, Result<(), Problem>> {
         self.sessions.lock().expect("a lock").push(session);
         done(Ok(()))
     }
@@ -456,14 +468,6 @@ impl Erasures for Fake {
 }
 
 impl Consents for Fake {
-    fn policy(&self) -> wire::consent::Policy {
-        let acknowledgements = wire::consent::ACKNOWLEDGEMENTS
-            .iter()
-            .map(|id| wire::consent::Acknowledgement { id: (*id).into(), text: format!("About {id}") })
-            .collect();
-        wire::consent::Policy { version: "1".into(), digest: "00".into(), text: "The policy text".into(), acknowledgements }
-    }
-
     fn receipt<'a>(&'a self, _: Scope<'a>, _: ConsentId) -> Reply<'a, Vec<u8>> {
         done(Ok(envelope().to_string().into_bytes()))
     }
@@ -496,23 +500,6 @@ impl AuditLog for Fake {
 
     fn public_keys(&self) -> Reply<'_, wire::audit::PublicKeys> {
         done(Ok(wire::audit::PublicKeys { keys: vec![], vkeys: vec![] }))
-    }
-}
-
-impl Keys for Fake {
-    fn create<'a>(&'a self, _: &'a Principal, order: wire::key::KeyOrder) -> Reply<'a, wire::key::NewKey> {
-        let wire::key::KeyOrder { role, tenant, purposes } = order;
-        let id = *self.keys.keys().next().expect("a key");
-        done(Ok(self.act(wire::key::NewKey { id, role, tenant, purposes, key: "hg_".into() })))
-    }
-
-    fn list(&self, _: PageOrder) -> Reply<'_, List<wire::key::Key>> {
-        done(Ok(List::new(self.keys.values().cloned().map(Into::into).collect(), None)))
-    }
-
-    fn revoke<'a>(&'a self, _: &'a Principal, id: KeyId) -> Reply<'a, wire::key::Key> {
-        let found = self.keys.get(&id).cloned().ok_or_else(|| Problem::not_found("key", &id.to_string()));
-        done(found.map(|key| self.act(key.into())))
     }
 }
 

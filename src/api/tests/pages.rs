@@ -12,11 +12,12 @@ use crate::api::tests::JSON;
 use crate::api::tests::Reply;
 use crate::api::tests::ask;
 use crate::api::tests::fake::House;
+use crate::consent::Policy;
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 /// A form that connects.
-const GOOD: &str = "person=Ann&organisation=Acme&policy_version=1&acknowledge=responsibility&acknowledge=authority\
+const GOOD: &str = "person=Ann&organisation=Acme&policy_version=2026-11&acknowledge=responsibility&acknowledge=authority\
     &acknowledge=third_party_terms&acknowledge=accuracy&acknowledge=retention&streams=orders&config.key=hunter2";
 
 /// The path of a new link.
@@ -54,7 +55,7 @@ async fn a_link_opens_once_in_one_browser() {
 
     let page = ask(&router, "GET", page_path, &[("cookie", &format!("other=1; {cookie}"))], "").await;
     assert_eq!(page.status, StatusCode::OK);
-    for word in ["Sandbox Shop", "orders", "Everything you sold", "Read your orders", "support", "The policy text", "name=\"config.key\""] {
+    for word in ["Sandbox Shop", "orders", "Everything you sold", "Read your orders", "support", Policy::current().acknowledgements[1].text, "name=\"config.key\""] {
         assert!(page.text.contains(word), "{word} is not on the page");
     }
     assert_eq!(page.text.matches("name=\"acknowledge\"").count(), 5);
@@ -78,7 +79,7 @@ async fn a_form_is_corrected_on_its_page() {
     let opened = ask(&router, "GET", &path, &[], "").await;
     let (page, cookie) = (opened.header("location").to_owned(), cookie(&opened));
     let headers = [FORM, ("cookie", cookie.as_str())];
-    let bad = GOOD.replace("acknowledge=accuracy&", "").replace("person=Ann", "person=").replace("policy_version=1", "policy_version=0");
+    let bad = GOOD.replace("acknowledge=accuracy&", "").replace("person=Ann", "person=").replace("policy_version=2026-11", "policy_version=0");
     let reply = ask(&router, "POST", &page, &headers, &bad.replace("streams=orders", "streams=secrets")).await;
     assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
     for word in ["role=\"alert\"", "#person", "#policy_version", "#acknowledge", "#streams", "value=\"Acme\""] {

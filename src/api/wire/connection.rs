@@ -5,7 +5,6 @@ use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
 
-use crate::api::principal::Purpose;
 use crate::api::wire::consent;
 use crate::api::wire::schema::Schema;
 use crate::api::wire::schema::array;
@@ -22,6 +21,8 @@ use crate::api::wire::schema::string;
 use crate::api::wire::schema::tenant;
 use crate::api::wire::schema::time;
 use crate::clock::Timestamp;
+use crate::consent::ConsentRequest;
+use crate::consent::Purpose;
 use crate::ids::ConnectionId;
 use crate::ids::ConsentId;
 use crate::ids::TenantId;
@@ -95,7 +96,7 @@ pub struct ConnectOrder {
     #[serde(default)]
     pub config: Map<String, Value>,
     /// What the customer agreed to.
-    pub consent: consent::Consent,
+    pub consent: ConsentRequest,
     /// The streams to read; every one when absent.
     pub streams: Option<Vec<String>>,
 }

@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::api::key::ApiKey;
-use crate::api::principal::Purpose;
 use crate::api::principal::Role;
 use crate::api::wire::schema::Schema;
 use crate::api::wire::schema::array;
@@ -20,6 +19,7 @@ use crate::api::wire::schema::string;
 use crate::api::wire::schema::tenant;
 use crate::api::wire::schema::time;
 use crate::clock::Timestamp;
+use crate::consent::Purpose;
 use crate::ids::KeyId;
 use crate::ids::TenantId;
 

@@ -4,8 +4,8 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::api::principal::Purpose;
 use crate::api::wire;
+use crate::consent::Purpose;
 
 /// A named schema: a row of `components/schemas`.
 #[derive(Clone, Copy)]
@@ -113,7 +113,7 @@ pub fn string() -> Value {
 }
 
 /// A text of 1 to `characters_max` characters.
-pub fn short_text(characters_max: u32) -> Value {
+pub fn short_text(characters_max: usize) -> Value {
     json!({ "type": "string", "minLength": 1, "maxLength": characters_max })
 }
 
@@ -139,7 +139,7 @@ pub fn one_of(words: &[&str]) -> Value {
 
 /// One of the eight purposes.
 pub fn purpose() -> Value {
-    one_of(&Purpose::ALL.iter().map(|purpose| purpose.name()).collect::<Vec<_>>())
+    one_of(&Purpose::ALL.iter().map(|purpose| purpose.as_str()).collect::<Vec<_>>())
 }
 
 /// A list of `items`.

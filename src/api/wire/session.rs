@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::api::principal::Purpose;
 use crate::api::wire::schema::Schema;
 use crate::api::wire::schema::array;
 use crate::api::wire::schema::nullable;
@@ -14,6 +13,7 @@ use crate::api::wire::schema::string;
 use crate::api::wire::schema::tenant;
 use crate::api::wire::schema::time;
 use crate::clock::Timestamp;
+use crate::consent::Purpose;
 use crate::ids::TenantId;
 
 /// A session, asked for.
