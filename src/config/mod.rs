@@ -6,6 +6,7 @@
 mod directory;
 mod file;
 mod master;
+mod settings;
 
 pub use directory::Access;
 pub use directory::DataDirectory;
@@ -18,9 +19,12 @@ pub use file::ConfigProblem;
 pub use file::ConnectorConfig;
 pub use file::OpenLineageConfig;
 pub use file::Rewrite;
+pub use master::MASTER_KEY_VARIABLE;
 pub use master::MasterKey;
 pub use master::MasterKeyError;
 pub use master::MasterKeySource;
+pub use settings::Settings;
+pub use settings::SettingsError;
 
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;

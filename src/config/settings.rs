@@ -1,0 +1,72 @@
+//! Everything that a gateway is opened with, gathered from the three places.
+
+use std::path::Path;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::DirectoryError;
+use crate::config::HeldDirectory;
+use crate::config::MasterKey;
+use crate::config::MasterKeyError;
+use crate::config::MasterKeySource;
+use crate::ids::Entropy;
+
+/// Everything that a gateway is opened with.
+#[derive(Debug)]
+pub struct Settings {
+    /// The directory, held until the gateway is closed.
+    pub directory: HeldDirectory,
+    /// What the operator wrote.
+    pub config: Config,
+    /// The key that wraps the keyring's root.
+    pub master_key: MasterKey,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Where randomness comes from.
+    pub entropy: Entropy,
+}
+
+/// Why the settings cannot be gathered.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The master key.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The data directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+impl Settings {
+    /// Reads the configuration from `config_file`, or from the directory if it has one, finds or makes the master key, and
+    /// marks a new directory as Headgate's. `announce` is told what the operator should know.
+    ///
+    /// # Errors
+    /// When the configuration is malformed, the key is missing or malformed, or the directory cannot be written.
+    pub fn gather(
+        mut directory: HeldDirectory,
+        config_file: Option<&Path>,
+        key: &MasterKeySource,
+        clock: Clock,
+        entropy: Entropy,
+        announce: &mut dyn FnMut(String),
+    ) -> Result<Self, SettingsError> {
+        let inside = directory.directory().config_file();
+        let config = match config_file {
+            Some(path) => Config::read(path, directory.is_test())?,
+            None if inside.exists() => Config::read(&inside, directory.is_test())?,
+            None => Config::default(),
+        };
+        if config.openlineage.is_some() {
+            announce("configuration: [openlineage] is read, but this build does not send OpenLineage events yet".into());
+        }
+        let data = directory.directory().path().to_owned();
+        let master_key = key.resolve(&data, directory.is_new(), &entropy, announce)?;
+        directory.mark(clock.now())?;
+        Ok(Self { directory, config, master_key, clock, entropy })
+    }
+}
