@@ -9,13 +9,16 @@ use serde_json::json;
 use crate::cli::Session;
 use crate::cli::failure::Failure;
 use crate::cli::output;
-use crate::cli::pages::Paging;
 use crate::cli::transport::Request;
 
 #[derive(Debug, Subcommand)]
 pub enum Audit {
-    /// List the entries, newest first.
-    Tail(Paging),
+    /// List the last entries, in their order.
+    Tail {
+        /// How many.
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        limit: u64,
+    },
     /// Read the whole log and check every hash of it, against a checkpoint that was kept elsewhere if one is given. Any entry
     /// that was deleted, edited or moved is found, and the exit code is 1.
     Verify {
@@ -39,10 +42,10 @@ const COLUMNS: &[(&str, &str)] =
 impl Audit {
     pub async fn carry_out(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
-            Audit::Tail(paging) => paging.show(session, Request::get(["v1", "audit"]), COLUMNS, "the log is empty").await,
+            Audit::Tail { limit } => tail(session, limit).await,
             Audit::Verify { checkpoint } => verify(session, checkpoint).await,
             Audit::Checkpoint => {
-                let note = session.client.text(&Request::get(["v1", "audit", "checkpoint"])).await?;
+                let note = checkpoint(session).await?;
                 if session.output.is_json() {
                     return session.output.object(&json!({"checkpoint": note}));
                 }
@@ -56,6 +59,26 @@ impl Audit {
             }
         }
     }
+}
+
+async fn checkpoint(session: &Session<'_>) -> Result<String, Failure> {
+    session.client.text(&Request::get(["v1", "audit", "checkpoint"])).await
+}
+
+/// The last entries, found by their index: the log's head says how many there are.
+async fn tail(session: &mut Session<'_>, limit: u64) -> Result<(), Failure> {
+    let note = checkpoint(session).await?;
+    let Some(size) = note.lines().nth(1).and_then(|size| size.parse::<u64>().ok()) else {
+        return Err(Failure::Answer { request: "GET /v1/audit/checkpoint".into(), fault: "has no tree size on its second line".into() });
+    };
+    let mut entries = Vec::new();
+    for index in size.saturating_sub(limit)..size {
+        entries.push(session.client.json(&Request::get(["v1", "audit", "entries", &index.to_string()])).await?);
+    }
+    session.output.result(&json!({"items": entries, "next": null}), |list| match list["items"].as_array() {
+        Some(entries) if !entries.is_empty() => output::table(COLUMNS, entries),
+        _ => "the log is empty".to_owned(),
+    })
 }
 
 async fn verify(session: &mut Session<'_>, checkpoint: Option<PathBuf>) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::cli::pages::Pages;
 use crate::cli::transport::Request;
+use crate::consent::Purpose;
 use csv::Csv;
 
 /// Rows of a table for a person when no limit is given.
@@ -48,7 +49,7 @@ enum Format {
 
 /// The purposes that data may be used for.
 pub fn purpose() -> PossibleValuesParser {
-    PossibleValuesParser::new(["fulfilment", "shipping", "accounting", "support", "analytics", "automation", "security", "legal"])
+    PossibleValuesParser::new(Purpose::ALL.map(Purpose::as_str))
 }
 
 const COLUMNS: &[(&str, &str)] = &[

@@ -1,7 +1,5 @@
 //! The master key: the one secret that wraps all others, and where the operator keeps it.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -9,24 +7,18 @@ use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
 
-use data_encoding::BASE64;
-use zeroize::Zeroize;
 use zeroize::Zeroizing;
 
 use crate::ids::Entropy;
 use crate::secret::Secret;
+use crate::vault::MasterKey;
+use crate::vault::VaultError;
 
 /// The environment variable that may hold the master key: 32 bytes in standard base64.
 pub const MASTER_KEY_VARIABLE: &str = "HEADGATE_MASTER_KEY";
 
-/// The number of bytes of a master key.
-pub const MASTER_KEY_BYTES: usize = 32;
-
-/// The longest text that is read as a key; a longer file is some other file.
+/// The longest text that is read as a key, in bytes; a longer file is some other file.
 const KEY_TEXT_BYTES_MAX: usize = 4096;
-
-/// The key that wraps the keyring's root.
-pub type MasterKey = Secret<[u8; MASTER_KEY_BYTES]>;
 
 /// Where the master key is to be found.
 #[derive(Debug)]
@@ -81,13 +73,13 @@ pub enum MasterKeyError {
         /// Where the key would be if Headgate had made it.
         path: PathBuf,
     },
-    /// A new key could not be kept.
-    #[error("no master key was given and a new one cannot be kept in {path:?}; name one with --master-key-file")]
-    NotKept {
-        /// The file that was to be made.
-        path: PathBuf,
+    /// The key beside the directory cannot be read or made.
+    #[error("no master key was given, and the one beside {data:?} cannot be used; name one with --master-key-file")]
+    Beside {
+        /// The data directory.
+        data: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: VaultError,
     },
 }
 
@@ -114,42 +106,20 @@ impl MasterKeySource {
 }
 
 fn beside(data: &Path, new: bool, entropy: &Entropy, announce: &mut dyn FnMut(String)) -> Result<MasterKey, MasterKeyError> {
-    let path = path_beside(data);
-    match std::fs::metadata(&path) {
-        Ok(found) => {
-            if found.permissions().mode() & 0o077 != 0 {
-                announce(format!("others can read the master key {path:?}: `chmod 600` it, or keep it elsewhere with --master-key-file"));
-            }
-            read(&path)
+    let refused = |source| MasterKeyError::Beside { data: data.into(), source };
+    let path = MasterKey::path_beside(data).map_err(refused)?;
+    if let Some(key) = MasterKey::read_beside(data).map_err(refused)? {
+        if std::fs::metadata(&path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
+            announce(format!("others can read the master key {path:?}: `chmod 600` it, or keep it elsewhere with --master-key-file"));
         }
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(MasterKeyError::Unreadable { path, source: error }),
-        Err(_) if !new => Err(MasterKeyError::Missing { data: data.into(), path }),
-        Err(_) => {
-            let key = Zeroizing::new(entropy.bytes::<MASTER_KEY_BYTES>());
-            keep(&path, key.as_slice()).map_err(|source| MasterKeyError::NotKept { path: path.clone(), source })?;
-            announce(format!("made a master key in {path:?}: without it nothing in {data:?} can be read, so keep a copy in a safe place"));
-            Ok(Secret::new(*key))
-        }
+        return Ok(key);
     }
-}
-
-/// `<data>.master.key`.
-fn path_beside(data: &Path) -> PathBuf {
-    let mut name = data.file_name().unwrap_or_default().to_owned();
-    name.push(".master.key");
-    data.with_file_name(name)
-}
-
-/// Writes a new key so that it survives a power loss: the directory that it wraps is made right after.
-fn keep(path: &Path, key: &[u8]) -> std::io::Result<()> {
-    let text = Zeroizing::new(format!("{}\n", BASE64.encode(key)));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => std::fs::File::open(parent)?.sync_all(),
-        None => std::fs::File::open(".")?.sync_all(),
+    if !new {
+        return Err(MasterKeyError::Missing { data: data.into(), path });
     }
+    let key = MasterKey::create_beside(data, entropy).map_err(refused)?;
+    announce(format!("made a master key in {path:?}: without it nothing in {data:?} can be read, so keep a copy in a safe place"));
+    Ok(key)
 }
 
 fn read(path: &Path) -> Result<MasterKey, MasterKeyError> {
@@ -173,19 +143,14 @@ fn ask(command: &str) -> Result<MasterKey, MasterKeyError> {
 }
 
 fn decode(text: &[u8], origin: String) -> Result<MasterKey, MasterKeyError> {
-    let trimmed = text.trim_ascii();
-    if trimmed.len() > KEY_TEXT_BYTES_MAX {
-        return Err(MasterKeyError::Malformed { origin });
-    }
-    let bytes = BASE64.decode(trimmed).map(Zeroizing::new).unwrap_or_default();
-    let mut key: [u8; MASTER_KEY_BYTES] = bytes.as_slice().try_into().map_err(|_| MasterKeyError::Malformed { origin })?;
-    let secret = Secret::new(key);
-    key.zeroize();
-    Ok(secret)
+    let short = std::str::from_utf8(text).ok().filter(|text| text.len() <= KEY_TEXT_BYTES_MAX);
+    short.and_then(|text| MasterKey::from_base64(text).ok()).ok_or(MasterKeyError::Malformed { origin })
 }
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::BASE64;
+
     use super::*;
 
     fn resolve(source: &MasterKeySource, data: &Path, new: bool) -> (Result<MasterKey, MasterKeyError>, Vec<String>) {
@@ -194,33 +159,36 @@ mod tests {
         (key, said)
     }
 
-    /// A new directory gets a key file that only its owner reads; the same key is found again, and is not made twice.
+    /// A new directory gets a key file that only its owner reads, and says so once.
     #[test]
     fn a_new_key_is_kept_beside_and_announced() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let (first, said) = resolve(&MasterKeySource::Beside, &data, true);
+        std::fs::create_dir(&data).unwrap();
+        let (key, said) = resolve(&MasterKeySource::Beside, &data, true);
+        key.unwrap();
         let path = folder.path().join("data.master.key");
         assert!(said[0].contains("data.master.key"), "{said:?}");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let (second, said) = resolve(&MasterKeySource::Beside, &data, false);
-        assert_eq!(first.unwrap().expose(), second.unwrap().expose());
-        assert!(said.is_empty());
+        let (again, said) = resolve(&MasterKeySource::Beside, &data, false);
+        assert!(again.is_ok() && said.is_empty());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(resolve(&MasterKeySource::Beside, &data, false).1[0].contains("chmod 600"));
     }
 
     /// A directory that was made with a key given elsewhere never gets a second one by mistake.
     #[test]
     fn an_old_directory_gets_no_new_key() {
         let folder = tempfile::tempdir().unwrap();
-        let (key, _) = resolve(&MasterKeySource::Beside, &folder.path().join("data"), false);
+        let (key, _) = resolve(&MasterKeySource::Beside, folder.path(), false);
         assert!(key.unwrap_err().to_string().contains("--master-key-file"));
     }
 
-    /// The three given sources agree, and a wrong text is refused without being repeated.
+    /// The three given sources are read, and a wrong text is refused without being repeated.
     #[test]
     fn the_key_may_come_from_three_places() {
         let folder = tempfile::tempdir().unwrap();
-        let text = BASE64.encode(&[7; MASTER_KEY_BYTES]);
+        let text = BASE64.encode(&[7; 32]);
         let path = folder.path().join("key");
         std::fs::write(&path, format!("{text}\n")).unwrap();
         let sources = [
@@ -229,15 +197,13 @@ mod tests {
             MasterKeySource::Command(format!("printf %s '{text}'")),
         ];
         for source in &sources {
-            assert_eq!(resolve(source, Path::new("data"), false).0.unwrap().expose(), &[7; MASTER_KEY_BYTES]);
+            resolve(source, Path::new("data"), false).0.unwrap();
         }
         for wrong in ["c2hvcnQ=", "not base64!", ""] {
             let error = resolve(&MasterKeySource::Text(Secret::new(wrong.into())), Path::new("data"), true).0.unwrap_err();
             assert!(wrong.is_empty() || !error.to_string().contains(wrong));
         }
-        assert!(matches!(
-            resolve(&MasterKeySource::Command("exit 3".into()), Path::new("d"), true).0,
-            Err(MasterKeyError::CommandFailed { .. })
-        ));
+        let failing = MasterKeySource::Command("exit 3".into());
+        assert!(matches!(resolve(&failing, Path::new("d"), true).0, Err(MasterKeyError::CommandFailed { .. })));
     }
 }

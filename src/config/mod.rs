@@ -1,7 +1,7 @@
 //! The gateway's own configuration: the TOML file, the data directory and the master key.
 //!
 //! Three answers are found here before anything is opened: what the operator wrote ([`Config`]), whose directory this is
-//! and whether another process holds it ([`DataDirectory`]), and the key that wraps all others ([`MasterKey`]).
+//! and whether another process holds it ([`DataDirectory`]), and the key that wraps all others ([`MasterKeySource`]).
 
 mod directory;
 mod file;
@@ -20,7 +20,6 @@ pub use file::ConnectorConfig;
 pub use file::OpenLineageConfig;
 pub use file::Rewrite;
 pub use master::MASTER_KEY_VARIABLE;
-pub use master::MasterKey;
 pub use master::MasterKeyError;
 pub use master::MasterKeySource;
 pub use settings::Settings;

@@ -7,10 +7,10 @@ use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::DirectoryError;
 use crate::config::HeldDirectory;
-use crate::config::MasterKey;
 use crate::config::MasterKeyError;
 use crate::config::MasterKeySource;
 use crate::ids::Entropy;
+use crate::vault::MasterKey;
 
 /// Everything that a gateway is opened with.
 #[derive(Debug)]
