@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::ArgGroup;
 use clap::Args;
 use serde_json::Value;
 use serde_json::json;
@@ -22,16 +23,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const CREDENTIAL_WAITS: &str = "revoking";
 
 #[derive(Debug, Args)]
-#[group(id = "scope", required = true, multiple = false, args = ["connection", "connector", "tenant"])]
+#[command(group = ArgGroup::new("scope").required(true))]
 pub struct Revoke {
     /// The connection's id.
-    #[arg(value_name = "CONNECTION")]
+    #[arg(group = "scope", value_name = "CONNECTION")]
     connection: Option<String>,
     /// Every connection of this connector, for every tenant.
-    #[arg(long, value_name = "NAME")]
+    #[arg(group = "scope", long, value_name = "NAME")]
     connector: Option<String>,
     /// Every connection of this tenant.
-    #[arg(long, value_name = "TENANT")]
+    #[arg(group = "scope", long, value_name = "TENANT")]
     tenant: Option<String>,
     /// Why; the receipt and the audit log keep it.
     #[arg(long, value_name = "TEXT")]

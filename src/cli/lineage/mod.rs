@@ -4,6 +4,7 @@ mod dot;
 mod origin;
 mod tree;
 
+use clap::ArgGroup;
 use clap::Args;
 use clap::ValueEnum;
 use serde_json::json;
@@ -14,13 +15,13 @@ use crate::cli::pages::Pages;
 use crate::cli::transport::Request;
 
 #[derive(Debug, Args)]
-#[group(id = "subject", required = true, multiple = false, args = ["record", "key"])]
+#[command(group = ArgGroup::new("subject").required(true))]
 pub struct Lineage {
     /// The record's id: its exact origin.
-    #[arg(value_name = "RECORD")]
+    #[arg(group = "subject", value_name = "RECORD")]
     record: Option<String>,
     /// Everything of a tenant that carries this business key, such as tracking_number=1Z999AA10123456784.
-    #[arg(long, value_name = "KIND=VALUE", requires = "tenant")]
+    #[arg(group = "subject", long, value_name = "KIND=VALUE", requires = "tenant")]
     key: Option<String>,
     /// The tenant whose records carry the key.
     #[arg(long, value_name = "TENANT", requires = "key")]
