@@ -41,7 +41,7 @@ use crate::cli::transport::Client;
 
 /// A connector gateway whose every record knows where it came from, and that stops, and deletes, provably.
 #[derive(Debug, Parser)]
-#[command(name = "headgate", version, propagate_version = true, max_term_width = 120)]
+#[command(name = "headgate", version, propagate_version = true, max_term_width = 120, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done; 1 well-formed but refused, failed or not verified; 2 the command line, the \
                         configuration, a manifest or a file is malformed.")]
 pub struct CommandLine {
