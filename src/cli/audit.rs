@@ -36,8 +36,17 @@ pub enum Audit {
     },
 }
 
-const COLUMNS: &[(&str, &str)] =
-    &[("ENTRY", "/index"), ("TIME", "/entry/at"), ("ACTOR", "/entry/actor"), ("ACT", "/entry/act"), ("SUBJECT", "/entry/subject")];
+const COLUMNS: &[(&str, &str)] = &[
+    ("ENTRY", "/index"),
+    ("TIME", "/entry/at"),
+    ("ACTOR", "/entry/actor"),
+    ("ACTION", "/entry/action"),
+    ("TENANT", "/entry/tenant"),
+    ("CONNECTION", "/entry/connection"),
+    ("OBJECT", "/entry/object"),
+    ("PURPOSE", "/entry/purpose"),
+    ("COUNT", "/entry/count"),
+];
 
 impl Audit {
     pub async fn carry_out(self, session: &mut Session<'_>) -> Result<(), Failure> {

@@ -148,6 +148,7 @@ fn options_stand_anywhere() {
         "--json keys create --role service --tenant acme --purpose support --purpose legal --data d",
         "--master-key-file f --json --data d store stats",
         "certificate show eras_1 --json --data d",
+        "--json certificate verify f --key k --data d",
     ];
     for line in good {
         let parsed = CommandLine::try_parse_from(["headgate"].into_iter().chain(line.split(' ')));
@@ -348,6 +349,17 @@ async fn a_certificate_is_printed_byte_for_byte() {
         let script = Script::default().then("GET /v1/erasures/eras_1/certificate", 200, envelope);
         assert_eq!(check(line, script).await.results, envelope);
     }
+}
+
+/// A file that is no certificate is malformed, whatever keys are given; no store is opened for it.
+#[tokio::test]
+async fn a_file_that_is_no_certificate_is_malformed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("certificate");
+    std::fs::write(&path, "{}\n").unwrap();
+    assert_eq!(check(&format!("certificate verify {}", path.display()), Script::default()).await.code, 2);
+    assert_eq!(check(&format!("certificate verify {0} --key {0}", path.display()), Script::default()).await.code, 2);
+    assert_eq!(check("certificate verify /nowhere/certificate", Script::default()).await.code, 2);
 }
 
 /// The log's verdict is the exit code, and a note that was kept is sent as it is.
