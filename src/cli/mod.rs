@@ -133,8 +133,10 @@ fn exit_code(outcome: Result<(), Failure>, output: &mut Output) -> u8 {
 
 impl Command {
     async fn open_and_carry_out(self, globals: &Globals, environment: Environment, output: &mut Output) -> Result<(), Failure> {
-        if let Command::Certificate(certificate::Certificate::Verify(verify)) = &self {
-            return verify.carry_out(output);
+        match &self {
+            Command::Certificate(certificate::Certificate::Verify(verify)) => return verify.carry_out(output),
+            Command::Connectors(connectors::Connectors::Check(check)) => return check.carry_out(output),
+            _ => {}
         }
         let client = opening::open(globals, self.name(), environment, output).await?;
         let mut session = Session { client, output };

@@ -10,8 +10,10 @@ use serde_json::json;
 use crate::cli::Session;
 use crate::cli::failure::Failure;
 use crate::cli::output;
+use crate::cli::output::Output;
 use crate::cli::pages::Pages;
 use crate::cli::progress::Bars;
+use crate::cli::transport::Client;
 use crate::cli::transport::Request;
 
 /// The time between two looks at the runs.
@@ -71,7 +73,7 @@ impl Run {
         let started = session.client.json(&Request::post(["v1", "connections", &self.connection, "runs"], body)).await?;
         let pull = started["pull"].as_str().unwrap_or_default().to_owned();
         let runs = tokio::select! {
-            runs = watch(session, &pull) => runs?,
+            runs = watch(&session.client, session.output, &pull) => runs?,
             _ = tokio::signal::ctrl_c() => return Err(stopped(session, &pull).await),
         };
         tell(session, &pull, runs)
@@ -79,13 +81,13 @@ impl Run {
 }
 
 /// Looks at the pull's runs until all have ended.
-async fn watch(session: &Session<'_>, pull: &str) -> Result<Vec<Value>, Failure> {
-    let mut bars = Bars::new(session.output);
+pub async fn watch(client: &Client, output: &Output, pull: &str) -> Result<Vec<Value>, Failure> {
+    let mut bars = Bars::new(output);
     let request = Request::get(["v1", "runs"]).query("pull", pull);
     loop {
         let mut pages = Pages::new(request.clone(), None, None);
         let mut runs = Vec::new();
-        while let Some(items) = pages.next(&session.client).await? {
+        while let Some(items) = pages.next(client).await? {
             runs.extend(items);
         }
         bars.show(&runs);

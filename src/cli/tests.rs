@@ -148,6 +148,7 @@ fn options_stand_anywhere() {
         "--json keys create --role service --tenant acme --purpose support --purpose legal --data d",
         "--master-key-file f --json --data d store stats",
         "certificate show eras_1 --json --data d",
+        "connectors check p --json --data d",
         "--json certificate verify f --key k --data d",
     ];
     for line in good {
@@ -349,6 +350,20 @@ async fn a_certificate_is_printed_byte_for_byte() {
         let script = Script::default().then("GET /v1/erasures/eras_1/certificate", 200, envelope);
         assert_eq!(check(line, script).await.results, envelope);
     }
+}
+
+/// A manifest's problems are listed, and the exit code is that of a malformed file.
+#[tokio::test]
+async fn a_manifest_is_checked_from_the_file_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.yaml");
+    std::fs::write(&path, "type: Nothing\n").unwrap();
+    let ended = check(&format!("--json connectors check {}", path.display()), Script::default()).await;
+    assert_eq!((ended.code, &ended.last()["ok"]), (2, &json!(false)));
+    assert!(ended.last()["problems"][0]["code"].is_string(), "{}", ended.results);
+    let good = concat!(env!("CARGO_MANIFEST_DIR"), "/connectors/sandbox");
+    assert_eq!(check(&format!("connectors check {good}"), Script::default()).await.code, 0);
+    assert_eq!(check("connectors check /nowhere/at/all", Script::default()).await.code, 2);
 }
 
 /// A file that is no certificate is malformed, whatever keys are given; no store is opened for it.

@@ -1,7 +1,7 @@
 //! `headgate lineage`: where a record came from, and where it went.
 
 mod dot;
-mod origin;
+pub mod origin;
 mod tree;
 
 use clap::ArgGroup;
