@@ -322,3 +322,6 @@ pub static ROUTES: &[Route] = &[
         .optional_body(wire::audit::VERIFY_ORDER)
         .answers(&[json(StatusCode::OK, "How it came out", wire::audit::VERIFICATION)]),
 ];
+
+#[cfg(test)]
+mod tests;
