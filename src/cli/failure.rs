@@ -54,9 +54,25 @@ pub enum Failure {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// An address or socket cannot be listened on.
+    #[error("{address} cannot be listened on; end what listens there, or name another address with `listen` or --listen")]
+    Listen {
+        /// The address, or the socket's path.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The gateway answered with a problem.
     #[error("{}", .0.message())]
     Problem(Problem),
+    /// Another process holds the store, and the command must hold it itself.
+    #[error("{data:?} is held by {holder}; end that process first, or give --data another folder")]
+    Held {
+        /// The data directory.
+        data: PathBuf,
+        /// Who holds it.
+        holder: Holder,
+    },
     /// The process that holds the store does not answer.
     #[error("{data:?} is held by {holder}, which does not answer on {socket:?}; wait for it to end, or end that process")]
     Unanswered {

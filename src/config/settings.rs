@@ -1,6 +1,12 @@
 //! Everything that a gateway is opened with, gathered from the three places.
 
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
 use std::path::Path;
+
+use url::Url;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -19,6 +25,8 @@ pub struct Settings {
     pub directory: HeldDirectory,
     /// What the operator wrote.
     pub config: Config,
+    /// How the gateway is reached from outside, without a slash at its end: what the operator wrote, else the address.
+    pub public_url: Url,
     /// The key that wraps the keyring's root.
     pub master_key: MasterKey,
     /// Where the time comes from.
@@ -67,6 +75,27 @@ impl Settings {
         let data = directory.directory().path().to_owned();
         let master_key = key.resolve(&data, directory.is_new(), &entropy, announce)?;
         directory.mark(clock.now())?;
-        Ok(Self { directory, config, master_key, clock, entropy })
+        let public_url = config.public_url.clone().unwrap_or_else(|| reached_at(config.listen));
+        Ok(Self { directory, config, public_url, master_key, clock, entropy })
     }
+
+    /// With the address that was really bound: port 0 in the configuration takes a free one, and applications are told which.
+    pub fn listening_on(mut self, address: SocketAddr) -> Self {
+        if self.config.public_url.is_none() {
+            self.public_url = reached_at(address);
+        }
+        self.config.listen = address;
+        self
+    }
+}
+
+/// The URL of a listening address. An unspecified address is reached from this machine at least.
+fn reached_at(mut address: SocketAddr) -> Url {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    #[allow(clippy::expect_used, reason = "a socket address is always the authority of a URL")]
+    Url::parse(&format!("http://{address}")).expect("an address is a URL's authority")
 }

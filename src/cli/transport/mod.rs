@@ -1,8 +1,11 @@
 //! How a command reaches the gateway: in this process when it holds the store, over `admin.sock` when another one does.
 
+mod own;
 mod router;
 mod socket;
 
+pub use own::House;
+pub use own::OwnDoor;
 pub use router::RouterDoor;
 pub use socket::SocketDoor;
 
@@ -39,7 +42,12 @@ pub trait Door: Send + Sync {
         Box::pin(async { Ok(None) })
     }
 
-    /// Ends what this process does for the command: pulls are cancelled at the next page, everything acknowledged is on disk.
+    /// Ends what this process does for the command, once other processes that speak through it have had their answers.
+    fn finish(&self) -> BoxFuture<'_, ()> {
+        self.close()
+    }
+
+    /// Ends at once: pulls are cancelled at their next page, everything acknowledged is on disk.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
