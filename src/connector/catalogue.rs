@@ -89,3 +89,36 @@ fn read(name: &str, path: &Path) -> Result<String, ConnectorError> {
 fn path_problem(message: String) -> Problem {
     Problem { code: Code::Path, file: "", line: 0, path: String::new(), message }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every embedded connector loads, and its folder has its name.
+    #[test]
+    fn embedded_connectors_load() {
+        for embedded in EMBEDDED {
+            let connector = embedded.load().unwrap();
+            assert_eq!(connector.name, embedded.name);
+            assert!(connector.treatment.display_name.is_some(), "{}", embedded.name);
+        }
+    }
+
+    /// A file takes its name without the ending, a folder its last component; what is not there is a problem, not an error.
+    #[test]
+    fn paths_name_connectors() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("shop");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("manifest.yaml"), EMBEDDED[0].manifest).unwrap();
+        let bare = load_path(&folder).unwrap();
+        assert_eq!((bare.name.as_str(), bare.treatment.retention.days), ("shop", 30));
+        std::fs::write(folder.join("headgate.yaml"), "retention: {days: 7}\n").unwrap();
+        assert_eq!(load_path(&folder).unwrap().treatment.retention.days, 7);
+        let file = directory.path().join("my-shop.yaml");
+        std::fs::copy(folder.join("manifest.yaml"), &file).unwrap();
+        assert_eq!(load_path(&file).unwrap().name, "my-shop");
+        assert_eq!(check(&directory.path().join("none.yaml"))[0].code, Code::Path);
+        assert_eq!(check(&file), []);
+    }
+}

@@ -14,7 +14,6 @@ use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::source::Retriever;
 use crate::connector::component::value::Expression;
 use crate::connector::expression::ExpressionError;
-use crate::connector::expression::Place;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
 use crate::connector::expression::dynamic;
@@ -321,5 +320,89 @@ fn credentials<'a>(authenticator: &'a Authenticator, visit: &mut dyn FnMut(&'a E
                 nested.expressions(visit);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const MANIFEST: &str = r#"
+version: 6.0.0
+type: DeclarativeSource
+check: {type: CheckStream, stream_names: [a]}
+streams:
+  - type: DeclarativeStream
+    name: a
+    retriever:
+      requester:
+        url_base: "https://{{ config['shop'] }}.Example.com:8443/v1"
+        path: a
+        authenticator:
+          type: OAuthAuthenticator
+          client_id: "{{ config['app']['id'] }}"
+          client_secret: "{{ config['app']['secret'] }}"
+          token_refresh_endpoint: "https://login.example.com/{{ config['shop'] }}/token"
+          refresh_request_body: {audience: "{{ config['audience'] }}"}
+      record_selector: {extractor: {field_path: []}}
+spec:
+  type: Spec
+  connection_specification:
+    type: object
+    required: [shop]
+    properties:
+      shop: {type: string, pattern: "^[a-z]+$"}
+      api:
+        oneOf:
+          - properties: {key: {type: string, airbyte_secret: true}}
+"#;
+
+    fn connector(treatment: Option<&str>) -> Connector {
+        Connector::load("example", MANIFEST, treatment).unwrap()
+    }
+
+    /// What is sealed: what the specification marks, what authenticators read, and where the token goes; no address.
+    #[test]
+    fn secret_paths_are_found() {
+        let treatment = "authorization: {type: oauth2_client, token_url: 'https://a.example/t', access_token_path: [tokens, access]}";
+        let paths = connector(Some(treatment)).secret_paths();
+        let paths: Vec<String> = paths.iter().map(|path| path.join(".")).collect();
+        assert_eq!(paths, ["api.key", "app.id", "app.secret", "audience", "tokens.access"]);
+    }
+
+    /// Hosts are those of the rendered addresses, or the listed ones; token endpoints are always among them.
+    #[test]
+    fn hosts_are_rendered() {
+        let clock = Clock::manual("2026-11-24T10:00:00Z".parse().unwrap());
+        let config = json!({"shop": "blue"});
+        let hosts = |treatment: Option<&str>| connector(treatment).hosts(&config, &clock).unwrap().into_iter().collect::<Vec<_>>();
+        assert_eq!(hosts(None), ["blue.example.com:8443", "login.example.com"]);
+        assert_eq!(hosts(Some("hosts: [\"API.{{ config['shop'] }}.example\"]")), ["api.blue.example", "login.example.com"]);
+        assert!(matches!(connector(None).hosts(&json!({"shop": "a b"}), &clock), Err(ConnectorError::Address { .. })));
+    }
+
+    /// All problems of a configuration are told, and none of them repeats a value.
+    #[test]
+    fn configurations_are_checked_without_repeating_them() {
+        let connector = connector(None);
+        assert_eq!(connector.check_config(&json!({"shop": "blue"})), []);
+        let problems = connector.check_config(&json!({"shop": "hunter2 "}));
+        assert_eq!(problems.len(), 1);
+        assert_eq!((problems[0].code, problems[0].path.as_str()), (Code::Configuration, "/shop"));
+        assert!(!problems[0].message.contains("hunter2"), "{}", problems[0].message);
+        assert_eq!(connector.check_config(&json!([])).len(), 1);
+    }
+
+    /// The digest changes with either text; names become paths and are checked; a treatment fits its manifest.
+    #[test]
+    fn a_connector_is_both_texts() {
+        assert_ne!(connector(None).digest, connector(Some("display_name: X")).digest);
+        for name in ["", "../x", ".hidden", "a/b", "a b"] {
+            assert!(Connector::load(name, MANIFEST, None).is_err(), "{name}");
+        }
+        let Err(ConnectorError::Refused { problems, .. }) = Connector::load("x", MANIFEST, Some("streams: {b: {}}")) else { panic!() };
+        assert_eq!((problems[0].code, problems[0].line), (Code::TreatmentStream, 1));
     }
 }

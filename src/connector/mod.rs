@@ -7,7 +7,11 @@ pub mod datetime;
 pub mod definition;
 pub mod expression;
 pub mod manifest;
+mod number;
 pub mod path;
 pub mod problem;
+pub mod reading;
+#[cfg(test)]
+mod tables;
 pub mod treatment;
 pub mod yaml;

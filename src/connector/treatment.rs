@@ -337,8 +337,103 @@ impl Accept for Interval {
 impl Interval {
     /// Reads an ISO 8601 duration; nothing when it is none, or shorter than [`SCHEDULE_MIN`]. Days have 24 hours.
     pub fn parse(text: &str) -> Option<Self> {
-        let span: jiff::Span = text.parse().ok()?;
+        // The library also reads `15m`, which the contract does not have.
+        let span: jiff::Span = text.starts_with('P').then(|| text.parse().ok())??;
         let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
         (duration >= SCHEDULE_MIN).then_some(Interval(duration))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::connector::catalogue::EMBEDDED;
+    use crate::connector::component::Description;
+    use crate::connector::yaml::with_stack;
+
+    const SCHEMA: &str = include_str!("../../schemas/headgate.schema.json");
+
+    fn check(text: &str) -> Vec<(Code, u32, String)> {
+        let problems = with_stack(|| Treatment::read(text)).err().unwrap_or_default();
+        problems.into_iter().map(|problem| (problem.code, problem.line, problem.path)).collect()
+    }
+
+    fn schema() -> Value {
+        serde_json::from_str(SCHEMA).unwrap()
+    }
+
+    /// The published schema has exactly the keys that the code reads.
+    #[test]
+    fn schema_and_code_have_the_same_keys() {
+        let blocks: [&Description; 7] = [
+            &Treatment::ABOUT,
+            &Authorization::ABOUT,
+            &Scope::ABOUT,
+            &Budget::ABOUT,
+            &Schedule::ABOUT,
+            &StreamTreatment::ABOUT,
+            &Retention::ABOUT,
+        ];
+        for block in blocks {
+            let definition = &schema()["$defs"][block.name];
+            let described: BTreeSet<_> = definition["properties"].as_object().unwrap().keys().cloned().collect();
+            let read: BTreeSet<_> = block.fields.iter().map(|field| field.name.to_owned()).collect();
+            assert_eq!(described, read, "{}", block.name);
+            assert_eq!(definition["additionalProperties"], Value::Bool(false), "{}", block.name);
+        }
+    }
+
+    /// The embedded treatments satisfy the schema, and what the code refuses the schema refuses too.
+    #[test]
+    fn schema_and_code_agree_on_examples() {
+        let validator = jsonschema::validator_for(&schema()).unwrap();
+        let json = |text: &str| with_stack(|| parse(text, Repeated::Refused).unwrap().to_json());
+        for embedded in EMBEDDED {
+            let text = embedded.load().unwrap().treatment_text.unwrap();
+            let errors: Vec<_> = validator.iter_errors(&json(&text)).map(|error| error.to_string()).collect();
+            assert_eq!(errors, Vec::<String>::new(), "{}", embedded.name);
+        }
+        for refused in [
+            "displayname: x",
+            "authorization: {type: oauth3}",
+            "authorization: {type: oauth2_code, token_url: 'https://a/t'}",
+            "authorization: {type: api_key, scopes: [{name: a}]}",
+            "budgets: [{per: connection, requests: 0, seconds: 1}]",
+            "budgets: [{per: planet, requests: 1, seconds: 1}]",
+            "schedule: {every: 15}",
+            "streams: {a: {kind: parcel}}",
+            "streams: {a: {mapping: {x: no_pointer}}}",
+            "retention: {days: 0}",
+            "retention: {anchor: never}",
+            "purposes: [sale]",
+        ] {
+            assert!(!check(refused).is_empty(), "the code accepts {refused}");
+            assert!(!validator.is_valid(&json(refused)), "the schema accepts {refused}");
+        }
+    }
+
+    /// Every problem is told at once, with the line and the path of the key.
+    #[test]
+    fn problems_come_together() {
+        let text = "display_name: X\ncolour: red\nretention:\n  days: 99999\n  years: 3\nschedule:\n  every: PT5S\nstreams:\n  a:\n    business_keys: {n: order}\n";
+        let expected = [
+            (Code::TreatmentKey, 2, "colour".to_owned()),
+            (Code::TreatmentKey, 5, "retention.years".to_owned()),
+            (Code::TreatmentValue, 7, "schedule.every".to_owned()),
+            (Code::TreatmentValue, 10, "streams.a.business_keys.n".to_owned()),
+        ];
+        assert_eq!(check(text), expected);
+    }
+
+    /// A schedule is a duration of at least a minute.
+    #[test]
+    fn intervals_have_a_floor() {
+        assert_eq!(Interval::parse("PT15M"), Some(Interval(SignedDuration::from_mins(15))));
+        assert_eq!(Interval::parse("P1D"), Some(Interval(SignedDuration::from_hours(24))));
+        for refused in ["PT59S", "-PT5M", "15m", "", "P1M"] {
+            assert_eq!(Interval::parse(refused), None, "{refused}");
+        }
     }
 }

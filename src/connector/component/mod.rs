@@ -205,3 +205,46 @@ fn refuse<T>(node: &Rc<Node>, accepted: &[&str], reader: &mut Reader) -> Option<
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Every component and field is described in a sentence, names are distinct, and every member of a family is a component of the list.
+    #[test]
+    fn every_component_is_described() {
+        let names: BTreeSet<_> = ALL.iter().map(|about| about.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for about in ALL {
+            assert!(about.doc.ends_with('.'), "{}: {}", about.name, about.doc);
+            for field in about.fields {
+                assert!(field.doc.ends_with('.') && !field.accepts.is_empty(), "{}.{}", about.name, field.name);
+            }
+        }
+        let families: [&[&str]; 18] = [
+            source::Check::NAMES,
+            source::Stream::NAMES,
+            source::Retriever::NAMES,
+            requester::Requester::NAMES,
+            requester::RequestBody::NAMES,
+            requester::TokenPlacement::NAMES,
+            authenticator::Authenticator::NAMES,
+            records::Selector::NAMES,
+            records::Extractor::NAMES,
+            records::Filter::NAMES,
+            records::Decoder::NAMES,
+            records::Transformation::NAMES,
+            schema::SchemaLoader::NAMES,
+            pagination::Paginator::NAMES,
+            pagination::PaginationStrategy::NAMES,
+            incremental::IncrementalSync::NAMES,
+            error_handler::ErrorHandler::NAMES,
+            error_handler::BackoffStrategy::NAMES,
+        ];
+        for name in families.into_iter().flatten().chain(partition::PartitionRouter::NAMES) {
+            assert!(names.contains(name), "{name} is not in the list");
+        }
+    }
+}

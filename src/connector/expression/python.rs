@@ -6,6 +6,7 @@ use minijinja::Value;
 use minijinja::value::ValueKind;
 
 use super::sequence::Tuple;
+use crate::connector::number;
 
 /// `str(value)`.
 pub(super) fn text(value: &Value) -> String {
@@ -32,7 +33,7 @@ pub(super) fn write_repr(out: &mut String, value: &Value) {
         ValueKind::Number if value.is_integer() => {
             let _ = write!(out, "{value}");
         }
-        ValueKind::Number => write_float(out, f64::try_from(value.clone()).unwrap_or(f64::NAN)),
+        ValueKind::Number => number::write_float(out, f64::try_from(value.clone()).unwrap_or(f64::NAN)),
         ValueKind::String => write_quoted(out, value.as_str().unwrap_or_default()),
         ValueKind::Seq | ValueKind::Iterable => write_sequence(out, value),
         ValueKind::Map => write_map(out, value),
@@ -42,25 +43,6 @@ pub(super) fn write_repr(out: &mut String, value: &Value) {
                 let _ = write!(out, "{value}");
             }
         },
-    }
-}
-
-/// Appends a float as Python does: the shortest digits that read back, an exponent from 1e16 and below 1e-4.
-pub(super) fn write_float(out: &mut String, number: f64) {
-    if number.is_nan() {
-        return out.push_str("nan");
-    }
-    if number.is_infinite() {
-        return out.push_str(if number < 0.0 { "-inf" } else { "inf" });
-    }
-    let scientific = format!("{number:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    if (-4..16).contains(&exponent) {
-        let _ = write!(out, "{number:?}");
-    } else {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        let _ = write!(out, "{mantissa}e{sign}{:02}", exponent.abs());
     }
 }
 

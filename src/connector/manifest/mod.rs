@@ -3,16 +3,16 @@
 //! The text becomes a tree with lines, references are followed, types and parameters filled in, and the components read; every
 //! problem that any of these steps finds is reported, with its line.
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Document;
 use crate::connector::component::reader::Reader;
-use crate::connector::component::source::Check;
 use crate::connector::component::source::DeclarativeSource;
 use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::source::Stream;
+use crate::connector::expression::ExpressionError;
+use crate::connector::expression::Scope;
 use crate::connector::problem::Code;
 use crate::connector::problem::Problem;
 use crate::connector::yaml::Member;
@@ -22,8 +22,14 @@ use crate::connector::yaml::Repeated;
 use crate::connector::yaml::Tree;
 use crate::connector::yaml::parse;
 
+mod consistency;
 pub mod propagation;
 pub mod reference;
+
+/// The number of slices that are read at a time when the manifest does not say.
+pub const CONCURRENCY_DEFAULT: u32 = 2;
+/// The most slices that are read at a time, whatever the manifest says.
+pub const CONCURRENCY_MAX: u32 = 40;
 
 /// Reads a manifest. To be called with [`crate::connector::yaml::STACK_BYTES`] of stack.
 ///
@@ -55,7 +61,7 @@ pub fn read(text: &str) -> Result<DeclarativeSource, Vec<Problem>> {
         }
     };
     if let Some(source) = &source {
-        check_names(source, &mut reader);
+        consistency::check(source, &mut reader);
     }
     match source {
         Some(source) if reader.is_clean() => Ok(source),
@@ -79,27 +85,20 @@ fn propagate(document: &Rc<Node>) -> Result<Rc<Node>, propagation::TooLarge> {
 /// Members of the source that are not components.
 const UNREAD: &[&str] = &["definitions", "schemas", "metadata"];
 
-/// Stream names are distinct, and those that are checked exist.
-fn check_names(source: &DeclarativeSource, reader: &mut Reader) {
-    let mut names = HashSet::new();
-    for Stream::DeclarativeStream(stream) in &source.streams {
-        if !names.insert(stream.name.as_str()) {
-            reader.problem(Code::BadName, stream.line, format!("a second stream is called `{}`; names must differ", stream.name));
-        }
-    }
-    if source.streams.is_empty() {
-        reader.problem(Code::MissingField, source.line, "there is no stream; at least one is needed".to_owned());
-    }
-    let Check::CheckStream(check) = &source.check;
-    for name in check.stream_names.iter().filter(|name| !names.contains(name.as_str())) {
-        reader.problem(Code::BadName, check.line, format!("the stream `{name}` that is to be checked does not exist"));
-    }
-}
-
 impl DeclarativeSource {
     /// The streams.
     pub fn declared(&self) -> impl Iterator<Item = &DeclarativeStream> {
         self.streams.iter().map(|Stream::DeclarativeStream(stream)| stream.as_ref())
+    }
+
+    /// How many slices are read at a time with a configuration: what the manifest wants, at most what it allows, at least one.
+    ///
+    /// # Errors
+    /// When the number cannot be evaluated.
+    pub fn concurrency(&self, scope: &Scope) -> Result<u32, ExpressionError> {
+        let Some(level) = &self.concurrency_level else { return Ok(CONCURRENCY_DEFAULT) };
+        let wanted = level.default_concurrency.value(scope)?.as_u64().and_then(|wanted| u32::try_from(wanted).ok());
+        Ok(wanted.unwrap_or(CONCURRENCY_DEFAULT).clamp(1, level.max_concurrency.unwrap_or(u32::MAX).clamp(1, CONCURRENCY_MAX)))
     }
 
     /// The stream called `name`.
@@ -129,6 +128,77 @@ mod tests {
         match with_stack(|| read(&text).map(|_| ())) {
             Ok(()) => Vec::new(),
             Err(problems) => problems.into_iter().map(|problem| (problem.code, problem.line, problem.path)).collect(),
+        }
+    }
+
+    /// One stream called `a` whose retriever is `retriever` and whose other members are `members`; the retriever is on line 6.
+    fn stream(retriever: &str, members: &str) -> String {
+        format!("  - name: a\n    retriever: {retriever}\n{members}")
+    }
+
+    const SELECTOR: &str = "record_selector: {extractor: {field_path: []}}";
+
+    /// What is not there, unknown, misplaced, custom or wrong is told with code, line and path; all of it at once.
+    #[test]
+    fn faults_are_told_by_name_and_line() {
+        let request = |requester: &str| stream(&format!("{{requester: {{{requester}}}, {SELECTOR}}}"), "");
+        let cases: [(String, &[(Code, u32, &str)]); 15] = [
+            (request("url: 'https://a.example'"), &[]),
+            (request("url: 'https://a.example', name: n, $parameters: {anything: 1}"), &[]),
+            (request("url: 'https://a.example', qps: 3"), &[(Code::UnknownField, 6, "streams[0].retriever.requester.qps")]),
+            (request("url: \"{{ confg['x'] }}\""), &[(Code::BadExpression, 6, "streams[0].retriever.requester.url")]),
+            (request("url: \"{{ config[ }}\""), &[(Code::BadExpression, 6, "streams[0].retriever.requester.url")]),
+            (request("url: x, http_method: FETCH"), &[(Code::NotAccepted, 6, "streams[0].retriever.requester.http_method")]),
+            (request("url: x, authenticator: {type: MagicAuthenticator}"), &[(Code::UnknownComponent, 6, "streams[0].retriever.requester.authenticator")]),
+            (request("url: x, authenticator: {class_name: a.B}"), &[(Code::CustomCode, 6, "streams[0].retriever.requester.authenticator")]),
+            (request("url: x, error_handler: {max_retries: often}"), &[(Code::WrongKind, 6, "streams[0].retriever.requester.error_handler.max_retries")]),
+            (
+                stream("{requester: '#/nowhere'}", ""),
+                &[
+                    (Code::MissingReference, 6, ""),
+                    (Code::MissingField, 6, "streams[0].retriever"),
+                    (Code::MissingField, 6, "streams[0].retriever"),
+                ],
+            ),
+            (stream(&format!("{{requester: {{url: x}}, {SELECTOR}}}"), "    primary_key: 5\n    incremental_sync: {type: IncrementingCountCursor}\n"), &[
+                (Code::WrongKind, 7, "streams[0].primary_key"),
+                (Code::UnknownComponent, 8, "streams[0].incremental_sync"),
+            ]),
+            (stream(&format!("{{requester: {{url: x}}, {SELECTOR}}}"), "  - {name: a, retriever: {requester: {url: x}, record_selector: {extractor: {field_path: []}}}}\n"), &[(Code::BadName, 7, "")]),
+            (
+                stream(
+                    &format!("{{requester: {{path: p, request_body_json: {{a: b}}, request_body_data: x, authenticator: {{type: ApiKeyAuthenticator, api_token: t}}}}, {SELECTOR},\n      paginator: {{type: DefaultPaginator, page_size_option: {{inject_into: header}}, pagination_strategy: {{type: OffsetIncrement}}}}}}"),
+                    "    incremental_sync:\n      {type: DatetimeBasedCursor, cursor_field: at, datetime_format: '%Q', start_datetime: now, step: 5 days}\n",
+                ),
+                &[
+                    (Code::MissingField, 6, "streams[0].retriever.requester"),
+                    (Code::Conflict, 6, "streams[0].retriever.requester"),
+                    (Code::MissingField, 6, "streams[0].retriever.requester.authenticator"),
+                    (Code::Conflict, 7, "streams[0].retriever.paginator"),
+                    (Code::Conflict, 7, "streams[0].retriever.paginator"),
+                    (Code::Conflict, 9, "streams[0].incremental_sync"),
+                    (Code::BadFormat, 9, "streams[0].incremental_sync"),
+                    (Code::BadFormat, 9, "streams[0].incremental_sync.step"),
+                ],
+            ),
+            ("  - 5\n".to_owned(), &[(Code::WrongKind, 5, "streams[0]")]),
+            ("  []\n".to_owned(), &[(Code::BadName, 3, ""), (Code::MissingField, 1, "")]),
+        ];
+        for (streams, expected) in cases {
+            let found = check(&streams);
+            let found: Vec<_> = found.iter().map(|(code, line, path)| (*code, *line, path.as_str())).collect();
+            let mut expected = expected.to_vec();
+            expected.sort_by_key(|(_, line, _)| *line);
+            assert_eq!(found, expected, "{streams}");
+        }
+    }
+
+    /// What is no manifest at all is said to be none.
+    #[test]
+    fn other_documents_are_refused() {
+        for (text, code) in [("a: [", Code::Unreadable), ("[]", Code::NotAManifest), ("type: Spec", Code::NotAManifest), ("", Code::NotAManifest)] {
+            let problems = with_stack(|| read(text).err().unwrap());
+            assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), [code], "{text}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! One level of a JSON text at a time: where its members and elements lie, without building them.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::ops::Range;
 
@@ -35,11 +37,15 @@ pub(crate) fn shape(text: &[u8]) -> Shape {
 pub(crate) fn members(text: &[u8]) -> Result<Vec<(Cow<'_, str>, Range<usize>)>, serde_json::Error> {
     let Members(found) = serde_json::from_slice(text)?;
     let mut members: Vec<(Cow<'_, str>, Range<usize>)> = Vec::with_capacity(found.len());
+    let mut places: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(found.len());
     for (key, value) in found {
         let range = range(text, value);
-        match members.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, slot)) => *slot = range,
-            None => members.push((key, range)),
+        match places.entry(key.clone()) {
+            Entry::Occupied(known) => members[*known.get()].1 = range,
+            Entry::Vacant(place) => {
+                place.insert(members.len());
+                members.push((key, range));
+            }
         }
     }
     Ok(members)

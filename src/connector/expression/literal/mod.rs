@@ -8,6 +8,7 @@ use minijinja::value::ValueKind;
 
 use super::json;
 use super::python;
+use crate::connector::number;
 
 mod token;
 
@@ -112,7 +113,7 @@ impl Literal {
             Literal::None => out.push_str("None"),
             Literal::Bool(flag) => out.push_str(if *flag { "True" } else { "False" }),
             Literal::Integer(digits) => out.push_str(digits),
-            Literal::Float(number) => python::write_float(out, *number),
+            Literal::Float(number) => number::write_float(out, *number),
             Literal::Complex => out.push_str("0j"),
             Literal::Text(text) => python::write_quoted(out, text),
             Literal::Bytes(bytes) => {

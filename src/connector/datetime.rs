@@ -1,1 +1,0 @@
-//! Dates and durations of manifests.

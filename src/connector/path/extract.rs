@@ -1,0 +1,156 @@
+//! Records found in a body, as byte ranges: neither the body nor a record is built as a tree.
+
+use std::ops::Range;
+
+use super::FieldPath;
+use super::PathError;
+use super::glob;
+use super::glob::Segment;
+use super::raw;
+use super::raw::Shape;
+
+/// One record of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extracted {
+    /// Where the record's text lies in the body.
+    pub range: Range<usize>,
+    /// The record's JSON Pointer (RFC 6901).
+    pub pointer: String,
+}
+
+impl FieldPath {
+    /// The records of a JSON body at this path. The elements of a top-level list are bodies of their own, as the reference engine
+    /// decodes them; a list at the path yields its elements, another value itself unless it is empty, zero, false or null.
+    ///
+    /// # Errors
+    /// When the body is no JSON, or a pattern outside `*` matches more than one place.
+    pub fn extract(&self, body: &[u8]) -> Result<Vec<Extracted>, PathError> {
+        let root = trimmed(body, 0..body.len());
+        let mut records = Vec::new();
+        match raw::shape(body) {
+            Shape::Array => {
+                for (position, element) in elements(body, root)?.into_iter().enumerate() {
+                    self.extract_one(body, Extracted { range: element, pointer: format!("/{position}") }, &mut records)?;
+                }
+            }
+            _ => {
+                let value: &serde_json::value::RawValue = serde_json::from_slice(body).map_err(not_json)?;
+                let whole = Extracted { range: root, pointer: String::new() };
+                debug_assert_eq!(value.get().len(), whole.range.len());
+                self.extract_one(body, whole, &mut records)?;
+            }
+        }
+        Ok(records)
+    }
+
+    fn extract_one(&self, body: &[u8], whole: Extracted, records: &mut Vec<Extracted>) -> Result<(), PathError> {
+        let mut found = Vec::new();
+        find(body, whole, &self.segments, &mut found)?;
+        if self.all {
+            records.extend(found);
+            return Ok(());
+        }
+        if found.len() > 1 {
+            return Err(PathError::Ambiguous { path: self.to_string() });
+        }
+        let Some(one) = found.pop() else { return Ok(()) };
+        match raw::shape(&body[one.range.clone()]) {
+            Shape::Array => {
+                for (position, range) in elements(body, one.range)?.into_iter().enumerate() {
+                    records.push(Extracted { range, pointer: format!("{}/{position}", one.pointer) });
+                }
+            }
+            _ if falsy(&body[one.range.clone()]) => {}
+            _ => records.push(one),
+        }
+        Ok(())
+    }
+}
+
+/// Collects what `segments` match below `from`.
+fn find(body: &[u8], from: Extracted, segments: &[Segment], found: &mut Vec<Extracted>) -> Result<(), PathError> {
+    let Some((segment, rest)) = segments.split_first() else {
+        found.push(from);
+        return Ok(());
+    };
+    if segment.is_deep() && !rest.is_empty() {
+        // `**` also stands for no segment at all.
+        find(body, from.clone(), rest, found)?;
+    }
+    let text = &body[from.range.clone()];
+    let offset = from.range.start;
+    match raw::shape(text) {
+        Shape::Object => {
+            for (key, range) in raw::members(text).map_err(not_json)? {
+                let place = || Extracted {
+                    range: range.start + offset..range.end + offset,
+                    pointer: format!("{}/{}", from.pointer, key.replace('~', "~0").replace('/', "~1")),
+                };
+                descend(body, segment, rest, segments, segment.matches_key(&key), place, found)?;
+            }
+        }
+        Shape::Array => {
+            let ranges = elements(body, from.range.clone())?;
+            if let Some(position) = segment.name().and_then(|name| glob::position(name, ranges.len())) {
+                let place = Extracted { range: ranges[position].clone(), pointer: format!("{}/{position}", from.pointer) };
+                return find(body, place, rest, found);
+            }
+            for (position, range) in ranges.iter().enumerate() {
+                let place = || Extracted { range: range.clone(), pointer: format!("{}/{position}", from.pointer) };
+                descend(body, segment, rest, segments, segment.matches_position(position, ranges.len()), place, found)?;
+            }
+        }
+        Shape::Scalar => {}
+    }
+    Ok(())
+}
+
+/// Goes on below one child: behind the segment when it matches, and with the same segments when that is `**`.
+fn descend(
+    body: &[u8],
+    segment: &Segment,
+    rest: &[Segment],
+    segments: &[Segment],
+    matched: bool,
+    place: impl Fn() -> Extracted,
+    found: &mut Vec<Extracted>,
+) -> Result<(), PathError> {
+    if segment.is_deep() {
+        if rest.is_empty() {
+            found.push(place());
+        }
+        return find(body, place(), segments, found);
+    }
+    if matched { find(body, place(), rest, found) } else { Ok(()) }
+}
+
+fn elements(body: &[u8], range: Range<usize>) -> Result<Vec<Range<usize>>, PathError> {
+    let offset = range.start;
+    let found = raw::elements(&body[range]).map_err(not_json)?;
+    Ok(found.into_iter().map(|range| range.start + offset..range.end + offset).collect())
+}
+
+fn not_json(error: serde_json::Error) -> PathError {
+    PathError::NotJson { detail: error.to_string() }
+}
+
+/// The range without white space around it.
+fn trimmed(body: &[u8], range: Range<usize>) -> Range<usize> {
+    let text = &body[range.clone()];
+    let before = text.len() - text.trim_ascii_start().len();
+    range.start + before..range.start + before + text.trim_ascii().len()
+}
+
+/// Whether a JSON text is one that Python counts as false.
+fn falsy(text: &[u8]) -> bool {
+    match text.first() {
+        Some(b'n' | b'f') | None => true,
+        Some(b'"') => text.len() == 2,
+        Some(b'{') => text[1..text.len() - 1].trim_ascii().is_empty(),
+        Some(b'-' | b'0'..=b'9') => {
+            let mantissa = text.iter().take_while(|byte| !matches!(byte, b'e' | b'E'));
+            mantissa.copied().all(|byte| matches!(byte, b'0' | b'-' | b'.'))
+        }
+        _ => false,
+    }
+}
