@@ -1,7 +1,7 @@
 //! The command line: a client of the HTTP face.
 //!
 //! A command builds requests, sends them through a [`transport::Door`] and says what came back, so its `--json` result is
-//! the endpoint's own JSON. [`Command`] lists every command; each has a file of its own here.
+//! the endpoint's own JSON. `Command` lists every command; each has a file of its own here.
 
 mod audit;
 mod certificate;
