@@ -72,13 +72,22 @@ pub struct Begun {
 }
 
 /// Makes a link. `redirect_uri` is `public_url` + `/oauth/callback`.
-pub fn begin(provider: &Provider, owner: ConnectionKey, redirect_uri: &Url, now: Timestamp, entropy: &Entropy) -> Begun {
+///
+/// # Errors
+/// [`AuthorizationError::Configuration`] when the application has no authorization endpoint.
+pub fn begin(
+    provider: &Provider,
+    owner: ConnectionKey,
+    redirect_uri: &Url,
+    now: Timestamp,
+    entropy: &Entropy,
+) -> Result<Begun, AuthorizationError> {
     let state = random(entropy);
     let verifier = provider.pkce.then(|| random(entropy));
-    let authorize_url = provider.authorization_url(redirect_uri, &state, verifier.as_ref());
+    let authorize_url = provider.authorization_url(redirect_uri, &state, verifier.as_ref())?;
     let expires_at = now.checked_add(PENDING_MAX).unwrap_or(Timestamp::MAX);
     let pending = Pending { owner, verifier, redirect_uri: redirect_uri.clone(), expires_at };
-    Begun { authorize_url, state: Digest::of(state.expose().as_bytes()), pending }
+    Ok(Begun { authorize_url, state: Digest::of(state.expose().as_bytes()), pending })
 }
 
 /// 256 random bits as 43 characters of `A-Z a-z 0-9 - _`: a state, and a verifier as RFC 7636 section 4.1 advises.

@@ -22,6 +22,9 @@ use oauth2::basic::BasicTokenIntrospectionResponse;
 use url::Url;
 
 use crate::connection::credential::Tokens;
+use crate::connector::component::value::Expression;
+use crate::connector::expression::Scope as TemplateScope;
+use crate::connector::treatment::Authorization;
 use crate::connector::treatment::ClientAuth;
 use crate::secret::Secret;
 
@@ -32,8 +35,8 @@ use super::call::Call;
 /// The application's endpoints and this gateway's registration there.
 #[derive(Debug)]
 pub struct Provider {
-    /// Where the customer authorizes; a query that it has is kept.
-    pub authorize_url: Url,
+    /// Where the customer authorizes; a query that it has is kept. A grant of the client's own has none.
+    pub authorize_url: Option<Url>,
     /// Where codes and refresh tokens are exchanged.
     pub token_url: Url,
     /// Where tokens are revoked (RFC 7009), if the application has it.
@@ -62,7 +65,7 @@ type OAuthClient = Client<
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
-    EndpointSet,
+    EndpointNotSet,
     EndpointNotSet,
     EndpointNotSet,
     EndpointNotSet,
@@ -70,9 +73,57 @@ type OAuthClient = Client<
 >;
 
 impl Provider {
+    /// From `headgate.yaml` and the operator's registration. `scope` holds `config`, which the URLs may be written with.
+    ///
+    /// # Errors
+    /// [`AuthorizationError::Configuration`] for a URL that is missing or no http(s) URL, and for a missing client id.
+    pub fn from_treatment(
+        treatment: &Authorization,
+        scope: &TemplateScope,
+        client_id: Option<String>,
+        client_secret: Option<Secret<String>>,
+    ) -> Result<Self, AuthorizationError> {
+        let unusable = |what: &str| AuthorizationError::Configuration { what: what.to_owned() };
+        let text = |expression: &Option<Expression>, key| match expression {
+            Some(expression) => expression.text(scope).map(Some).map_err(|_| unusable(key)),
+            None => Ok(None),
+        };
+        let url = |expression, key| {
+            let Some(text) = text(expression, key)? else { return Ok(None) };
+            // An empty host, from an empty config value, would let the first part of the path take its place.
+            let url = Url::parse(text.trim()).ok().filter(|url| url.has_host() && !text.contains(":///"));
+            url.map(Some).ok_or_else(|| unusable(key))
+        };
+        Ok(Self {
+            authorize_url: url(&treatment.authorize_url, "authorize_url")?,
+            token_url: url(&treatment.token_url, "token_url")?.ok_or_else(|| unusable("token_url"))?,
+            revoke_url: url(&treatment.revoke_url, "revoke_url")?,
+            issuer: text(&treatment.issuer, "issuer")?,
+            pkce: treatment.pkce,
+            client_auth: treatment.client_auth,
+            client_id: client_id.ok_or_else(|| unusable("client_id"))?,
+            client_secret,
+            scopes: treatment.scopes.iter().map(|scope| scope.name.clone()).collect(),
+            scope_separator: " ".to_owned(),
+            redirect_params: treatment.redirect_params.clone(),
+        })
+    }
+
+    /// The URLs that token and revocation requests go to, for the list of allowed hosts.
+    pub fn request_urls(&self) -> impl Iterator<Item = &Url> {
+        std::iter::once(&self.token_url).chain(&self.revoke_url)
+    }
+
     /// Where the customer goes. `verifier` is there exactly when PKCE is used.
-    pub(super) fn authorization_url(&self, redirect_uri: &Url, state: &Secret<String>, verifier: Option<&Secret<String>>) -> Url {
-        let client = self.client();
+    pub(super) fn authorization_url(
+        &self,
+        redirect_uri: &Url,
+        state: &Secret<String>,
+        verifier: Option<&Secret<String>>,
+    ) -> Result<Url, AuthorizationError> {
+        let missing = || AuthorizationError::Configuration { what: "authorize_url".to_owned() };
+        let authorize_url = AuthUrl::from_url(self.authorize_url.clone().ok_or_else(missing)?);
+        let client = self.client().set_auth_uri(authorize_url);
         let state = CsrfToken::new(state.expose().clone());
         let redirect = RedirectUrl::from_url(redirect_uri.clone());
         let mut request = client.authorize_url(|| state).set_redirect_uri(std::borrow::Cow::Owned(redirect));
@@ -83,7 +134,7 @@ impl Provider {
             let verifier = PkceCodeVerifier::new(verifier.expose().clone());
             request = request.set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
         }
-        request.url().0
+        Ok(request.url().0)
     }
 
     /// Exchanges a code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
@@ -121,7 +172,6 @@ impl Provider {
 
     fn client(&self) -> OAuthClient {
         let client = Client::new(ClientId::new(self.client_id.clone()))
-            .set_auth_uri(AuthUrl::from_url(self.authorize_url.clone()))
             .set_token_uri(TokenUrl::from_url(self.token_url.clone()))
             .set_auth_type(match self.client_auth {
                 ClientAuth::Basic => AuthType::BasicAuth,
@@ -131,5 +181,33 @@ impl Provider {
             (Some(secret), ClientAuth::Basic | ClientAuth::Body) => client.set_client_secret(ClientSecret::new(secret.expose().clone())),
             (Some(_), ClientAuth::None) | (None, _) => client,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::clock::Timestamp;
+    use crate::connector::expression::dynamic;
+    use crate::connector::treatment::Treatment;
+
+    /// URLs are written with the connection's config; what is missing or no URL is named.
+    #[test]
+    fn a_treatment_describes_a_provider() {
+        let provider = |shop: &str, id: Option<&str>| {
+            let text = "authorization:\n  type: oauth2_code\n  authorize_url: \"https://{{ config['shop'] }}/authorize\"\n  \
+                        token_url: \"https://{{ config['shop'] }}/token\"\n  pkce: false\n  client_auth: body\n  \
+                        scopes: [{name: orders, text: Orders}]\n  access_token_path: [token]\n  redirect_params: [realmId]\n";
+            let treatment = Treatment::read(text).expect("a treatment");
+            let mut scope = TemplateScope::new(Clock::manual(Timestamp::UNIX_EPOCH));
+            scope.set("config", dynamic(&serde_json::json!({ "shop": shop })));
+            Provider::from_treatment(&treatment.authorization.expect("one"), &scope, id.map(str::to_owned), None)
+        };
+        let good = provider("blue.example", Some("id")).expect("a provider");
+        let urls = good.request_urls().map(Url::as_str).collect::<Vec<_>>();
+        assert_eq!((urls, good.pkce, good.client_auth), (vec!["https://blue.example/token"], false, ClientAuth::Body));
+        assert!(provider("", Some("id")).is_err_and(|error| error.to_string().contains("authorize_url")));
+        assert!(provider("blue.example", None).is_err_and(|error| error.to_string().contains("client_id")));
     }
 }

@@ -263,7 +263,7 @@ impl World {
     fn provider(&self) -> Provider {
         let url = |path: &str| Url::parse(&format!("http://{}{path}", self.address)).expect("a URL");
         Provider {
-            authorize_url: url("/authorize?prompt=consent"),
+            authorize_url: Some(url("/authorize?prompt=consent")),
             token_url: url("/token"),
             revoke_url: Some(url("/revoke")),
             issuer: None,
@@ -311,7 +311,7 @@ async fn a_callback_is_good_once() {
     let world = World::new().await;
     let redirect = Url::parse("http://127.0.0.1:8080/oauth/callback").expect("a URL");
     let mut provider = world.provider();
-    let begun = code::begin(&provider, OWNER, &redirect, world.clock.now(), &Entropy::system());
+    let begun = code::begin(&provider, OWNER, &redirect, world.clock.now(), &Entropy::system()).expect("a link");
     let link: HashMap<_, _> = begun.authorize_url.query_pairs().into_owned().collect();
     assert_eq!((link["prompt"].as_str(), link["scope"].as_str()), ("consent", "orders,customers"));
     assert_eq!((link["code_challenge_method"].as_str(), link["redirect_uri"].as_str()), ("S256", redirect.as_str()));
