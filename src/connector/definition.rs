@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::connector::component::authenticator::Authenticator;
 use crate::connector::component::requester::HttpRequester;
 use crate::connector::component::requester::Requester;
+use crate::connector::component::schema::SchemaLoader;
 use crate::connector::component::source::DeclarativeSource;
 use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::source::Retriever;
@@ -131,6 +132,12 @@ impl Connector {
     /// The stream called `name`.
     pub fn stream(&self, name: &str) -> Option<&DeclarativeStream> {
         self.manifest.stream(name)
+    }
+
+    /// The schema that the manifest declares for a stream's records, if it does.
+    pub fn schema(&self, name: &str) -> Option<&Value> {
+        let SchemaLoader::InlineSchemaLoader(inline) = self.stream(name)?.schema_loader.as_ref()?.first()?;
+        Some(&inline.schema)
     }
 
     /// What is wrong with a configuration: all of it, without repeating a value, for values are secrets.

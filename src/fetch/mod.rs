@@ -13,6 +13,7 @@ pub mod budget;
 pub mod client;
 pub mod egress;
 mod error;
+pub mod grants;
 pub mod request;
 pub mod retry;
 pub mod stream;

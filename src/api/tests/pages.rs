@@ -55,7 +55,15 @@ async fn a_link_opens_once_in_one_browser() {
 
     let page = ask(&router, "GET", page_path, &[("cookie", &format!("other=1; {cookie}"))], "").await;
     assert_eq!(page.status, StatusCode::OK);
-    for word in ["Sandbox Shop", "orders", "Everything you sold", "Read your orders", "support", Policy::current().acknowledgements[1].text, "name=\"config.key\""] {
+    for word in [
+        "Sandbox Shop",
+        "orders",
+        "Everything you sold",
+        "Read your orders",
+        "support",
+        Policy::current().acknowledgements[1].text,
+        "name=\"config.key\"",
+    ] {
         assert!(page.text.contains(word), "{word} is not on the page");
     }
     assert_eq!(page.text.matches("name=\"acknowledge\"").count(), 5);
@@ -79,7 +87,8 @@ async fn a_form_is_corrected_on_its_page() {
     let opened = ask(&router, "GET", &path, &[], "").await;
     let (page, cookie) = (opened.header("location").to_owned(), cookie(&opened));
     let headers = [FORM, ("cookie", cookie.as_str())];
-    let bad = GOOD.replace("acknowledge=accuracy&", "").replace("person=Ann", "person=").replace("policy_version=2026-11", "policy_version=0");
+    let bad =
+        GOOD.replace("acknowledge=accuracy&", "").replace("person=Ann", "person=").replace("policy_version=2026-11", "policy_version=0");
     let reply = ask(&router, "POST", &page, &headers, &bad.replace("streams=orders", "streams=secrets")).await;
     assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
     for word in ["role=\"alert\"", "#person", "#policy_version", "#acknowledge", "#streams", "value=\"Acme\""] {

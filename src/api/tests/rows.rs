@@ -51,9 +51,11 @@ fn path_of(route: &Route, house: &House) -> String {
 fn body_of(route: &Route, house: &House) -> String {
     match route.body.map(|body| body.schema.name) {
         Some("ConnectSessionOrder") => r#"{"connector":"sandbox","tenant":"acme"}"#.into(),
-        Some("ConnectOrder") => r#"{"connector":"sandbox","tenant":"acme","consent":{"person":"P","organisation":"O","policy_version":"2026-11",
+        Some("ConnectOrder") => {
+            r#"{"connector":"sandbox","tenant":"acme","consent":{"person":"P","organisation":"O","policy_version":"2026-11",
             "purposes":["support"],"acknowledged":["responsibility","authority","third_party_terms","accuracy","retention"]}}"#
-            .into(),
+                .into()
+        }
         Some("RevocationOrder" | "ErasureOrder") => format!(r#"{{"scope":{{"connection":"{}"}}}}"#, house.own),
         Some("ConnectionChange") => r#"{"state":"paused","schedule":null}"#.into(),
         Some("KeyOrder") => r#"{"role":"service","tenant":"acme","purposes":["support"]}"#.into(),

@@ -1,0 +1,158 @@
+//! What a run reads from: the connection's definition, configuration and credential, joined for one stream.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::clock::Clock;
+use crate::connection::Active;
+use crate::connection::Connection;
+use crate::connection::Connections;
+use crate::connection::Definitions;
+use crate::connection::gate::Permit;
+use crate::connector::component::incremental::IncrementalSync;
+use crate::connector::definition::Connector;
+use crate::connector::reading::Compat;
+use crate::connector::treatment;
+use crate::digest::Digest;
+use crate::fetch::budget::Budgets;
+use crate::fetch::budget::Rule;
+use crate::fetch::client::Client;
+use crate::fetch::grants::Grants;
+use crate::fetch::retry::Policy;
+use crate::fetch::stream::Access;
+use crate::fetch::stream::StreamOrder;
+use crate::intake::Anchor;
+use crate::intake::StreamTreatment;
+use crate::run::RunError;
+use crate::secret::Secret;
+
+/// Secret values shorter than this are not looked for in URLs: everything would match.
+const HIDDEN_CHARACTERS_MIN: usize = 4;
+
+/// Joins what a run reads from. Clones share it.
+#[derive(Clone)]
+pub struct Sources {
+    /// The connections.
+    pub connections: Connections,
+    /// Their definitions.
+    pub definitions: Definitions,
+    /// How tokens are had.
+    pub grants: Grants,
+    /// The budgets of all applications.
+    pub budgets: Arc<Budgets>,
+    /// The one client.
+    pub client: Client,
+    /// How often a request is tried.
+    pub retries: Policy,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Sources {
+    /// How intake treats a stream.
+    ///
+    /// # Errors
+    /// When the definition or the consent cannot be read.
+    pub fn treatment(&self, connection: &Connection<Active>, stream: &str) -> Result<StreamTreatment, RunError> {
+        let connector = self.definitions.load(&connection.connector)?;
+        let treated = connector.treatment.streams.0.iter().find(|(name, _)| name == stream).map(|(_, treated)| treated);
+        let keys = treated.map(|treated| treated.business_keys.0.clone()).unwrap_or_default();
+        let retention = &connector.treatment.retention;
+        let consent = self.connections.consent(connection.consent)?;
+        Ok(StreamTreatment {
+            kind: treated.and_then(|treated| treated.kind),
+            business_keys: keys,
+            retention_class: retention.class.clone(),
+            retention_days: retention.days,
+            retention_anchor: anchor(&connector, stream, &retention.anchor),
+            schema_digest: connector.schema(stream).map(|schema| Digest::of(schema.to_string().as_bytes())),
+            policy_version: consent.map(|(_, consent)| consent.policy_version).unwrap_or_default(),
+        })
+    }
+
+    /// What reading a stream needs.
+    ///
+    /// # Errors
+    /// When the definition, configuration or credential cannot be read.
+    pub fn open(
+        &self,
+        connection: &Connection<Active>,
+        stream: &str,
+        state: Option<Value>,
+        compat: Compat,
+        permit: Permit,
+    ) -> Result<StreamOrder, RunError> {
+        let connector = self.definitions.load(&connection.connector)?;
+        let credential = self.connections.credentials().load(connection.key)?;
+        let secrets = credential.config_members();
+        let hidden = texts(&secrets);
+        let config = merged(self.connections.config(connection.key)?, secrets);
+        let mut access = Access::of_config(config.clone(), hidden.iter().map(Secret::duplicate).collect());
+        if let Some(renewer) = self.grants.renewer(&connector, &config, &hidden, &permit)? {
+            let path = connector.treatment.authorization.as_ref().map(|authorization| authorization.access_token_path.clone());
+            access = access.with_tokens(renewer, path.unwrap_or_default());
+        }
+        let rules: Vec<Rule> = connector.treatment.budgets.iter().map(Rule::from).collect();
+        Ok(StreamOrder {
+            hosts: self.grants.hosts(&connector, &config)?,
+            budget: self.budgets.application(&connector.name, &rules),
+            connector,
+            stream: stream.to_owned(),
+            state,
+            compat,
+            access,
+            client: self.client.clone(),
+            retries: self.retries.clone(),
+            permit,
+            clock: self.clock.clone(),
+            requests: Arc::new(AtomicU64::new(0)),
+        })
+    }
+}
+
+/// What the retention of a stream runs from: its cursor field where the treatment says `updated_at`.
+fn anchor(connector: &Connector, stream: &str, anchor: &treatment::Anchor) -> Anchor {
+    match anchor {
+        treatment::Anchor::Received => Anchor::Received,
+        treatment::Anchor::Pointer(pointer) => Anchor::Field(pointer.clone()),
+        treatment::Anchor::UpdatedAt => {
+            let sync = connector.stream(stream).and_then(|stream| stream.incremental_sync.as_ref());
+            let field = sync.and_then(|IncrementalSync::DatetimeBasedCursor(cursor)| cursor.cursor_field.template().plain());
+            let pointer = field.and_then(|field| format!("/{field}").parse().ok());
+            pointer.map_or(Anchor::Received, Anchor::Field)
+        }
+    }
+}
+
+/// The configuration with its secret members in their places.
+pub(crate) fn merged(mut config: Map<String, Value>, secrets: Map<String, Value>) -> Value {
+    merge(&mut config, secrets);
+    Value::Object(config)
+}
+
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (name, value) in from {
+        match (into.get_mut(&name), value) {
+            (Some(Value::Object(present)), Value::Object(value)) => merge(present, value),
+            (_, value) => drop(into.insert(name, value)),
+        }
+    }
+}
+
+/// The texts of the secret members, however deep.
+fn texts(secrets: &Map<String, Value>) -> Vec<Secret<String>> {
+    fn walk(value: &Value, found: &mut Vec<Secret<String>>) {
+        match value {
+            Value::String(text) if text.len() >= HIDDEN_CHARACTERS_MIN => found.push(Secret::new(text.clone())),
+            Value::Array(items) => items.iter().for_each(|item| walk(item, found)),
+            Value::Object(members) => members.values().for_each(|member| walk(member, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    secrets.values().for_each(|value| walk(value, &mut found));
+    found
+}

@@ -1,0 +1,101 @@
+//! One run: a stream read page by page, each taken in while the next is asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+
+use crate::connection::Active;
+use crate::connection::Connection;
+use crate::connection::gate::Permit;
+use crate::fetch::stream;
+use crate::fetch::stream::StreamOrder;
+use crate::intake::StreamIntake;
+use crate::lineage::RunRow;
+use crate::lineage::RunState;
+use crate::run::PullOrder;
+use crate::run::Pulls;
+use crate::run::RunError;
+use crate::run::RunUnderWayRow;
+use crate::store::Unit;
+use crate::telemetry;
+
+/// Pages that are read and not yet taken up by intake: one, so that reading waits when the store is slower.
+const PAGES_AHEAD: usize = 1;
+
+impl Pulls {
+    /// Reads a stream to its end and writes how it went.
+    pub(super) async fn read(
+        &self,
+        connection: Arc<Connection<Active>>,
+        permit: Permit,
+        run: RunRow,
+        order: &PullOrder,
+    ) -> Result<(), RunError> {
+        let mut ended = run.clone();
+        let outcome = self.take_in(&connection, permit, run, order, &mut ended).await;
+        ended.ended_at = Some(self.inner.clock.now());
+        ended.state = match &outcome {
+            Ok(()) => RunState::Complete,
+            Err(error) if error.is_stop() => RunState::Cancelled,
+            Err(_) => RunState::Failed,
+        };
+        ended.error = outcome.as_ref().err().map(|error| telemetry::chain(error));
+        let mut unit = Unit::default();
+        unit.put(&(connection.key, ended.id.to_bytes()), &ended).remove::<RunUnderWayRow>(&ended.id.to_bytes());
+        self.inner.store.commit(unit).await?;
+        let (state, error) = (ended.state, ended.error.as_deref());
+        tracing::info!(run.id = %ended.id, connection.id = %connection.id, stream = ended.stream, state = ?state, pages = ended.pages, new = ended.new, changed = ended.changed, error, "a run has ended");
+        outcome
+    }
+
+    async fn take_in(
+        &self,
+        connection: &Arc<Connection<Active>>,
+        permit: Permit,
+        run: RunRow,
+        order: &PullOrder,
+        ended: &mut RunRow,
+    ) -> Result<(), RunError> {
+        let number = connection.stream_number(&run.stream).unwrap_or_default();
+        let state = if order.full { None } else { self.inner.intake.cursor(connection.key, number)? };
+        let treatment = self.inner.sources.treatment(connection, &run.stream)?;
+        let reading = self.inner.sources.open(connection, &run.stream, state, order.compat, permit.clone())?;
+        let requests = reading.requests.clone();
+        let mut intake = self.inner.intake.stream(connection.clone(), permit, run, treatment)?;
+        let read = self.pages(reading, &mut intake, &requests).await;
+        // What was accepted before a failure is durable all the same, and counts.
+        let settled = intake.settle().await;
+        *ended = intake.acknowledged(ended);
+        ended.requests = requests.load(Ordering::Relaxed);
+        read.and(settled.map_err(RunError::from))
+    }
+
+    /// Reads and takes in side by side.
+    async fn pages(&self, order: StreamOrder, intake: &mut StreamIntake, requests: &AtomicU64) -> Result<(), RunError> {
+        let (sender, mut pages) = mpsc::channel(PAGES_AHEAD);
+        let taking = async {
+            while let Some(page) = pages.recv().await {
+                intake.accept(page, requests.load(Ordering::Relaxed)).await?;
+            }
+            Ok(())
+        };
+        let reading = async { stream::read(order, sender).await.map_err(RunError::from) };
+        tokio::pin!(taking, reading);
+        tokio::select! {
+            () = self.inner.stopping.cancelled() => Err(RunError::Stopping),
+            taken = &mut taking => {
+                // Either every page is in and the reading has ended, or a page was refused: then the reading is of no use.
+                match taken {
+                    Ok(()) => reading.await,
+                    Err(error) => Err(error),
+                }
+            }
+            read = &mut reading => {
+                let taken: Result<(), RunError> = taking.await;
+                taken.and(read)
+            }
+        }
+    }
+}
