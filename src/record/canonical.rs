@@ -160,3 +160,66 @@ fn push(out: &mut Vec<u8>, point: u32) {
         None => out.extend_from_slice(format!("\\u{point:04x}").as_bytes()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::record::scrawl::scrawl;
+    use crate::record::scrawl::value;
+
+    /// The form by way of a tree.
+    fn reference(value: &Value) -> String {
+        match value {
+            Value::Array(elements) => format!("[{}]", elements.iter().map(reference).collect::<Vec<_>>().join(",")),
+            Value::Object(members) => {
+                let mut members: Vec<_> = members.iter().collect();
+                members.sort_by(|(a, _), (b, _)| a.chars().cmp(b.chars()));
+                let members = members.iter().map(|(name, member)| format!("{}:{}", Value::from(name.as_str()), reference(member)));
+                format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+            }
+            scalar => scalar.to_string(),
+        }
+    }
+
+    proptest! {
+        /// However a value is written, its form is the reference's; so order, white space and escapes never change the
+        /// digest.
+        #[test]
+        fn form_is_the_values_own(value in value(), seed: u64) {
+            let form = canonical_form(scrawl(&value, seed).as_bytes()).unwrap();
+            prop_assert_eq!(String::from_utf8(form).unwrap(), reference(&value));
+        }
+
+        /// Two values have one digest only when they are equal.
+        #[test]
+        fn any_change_shows(a in value(), b in value(), seed: u64) {
+            let digest = |value| content_digest(scrawl(value, seed).as_bytes()).unwrap();
+            prop_assert_eq!(digest(&a) == digest(&b), a == b);
+        }
+
+        /// Bytes that are no JSON are refused, as `serde_json` refuses them, and never a panic.
+        #[test]
+        fn total_on_any_bytes(value in value(), seed: u64, at: prop::sample::Index, byte: u8) {
+            let mut raw = scrawl(&value, seed).into_bytes();
+            let at = at.index(raw.len());
+            raw[at] = byte;
+            let read = serde_json::from_slice::<&serde_json::value::RawValue>(&raw);
+            prop_assert_eq!(canonical_form(&raw).is_ok(), read.is_ok());
+        }
+    }
+
+    /// Number text counts, the order of equal names counts, and a lone surrogate stays the escape it was.
+    #[test]
+    fn fine_print() {
+        let form = |raw: &str| String::from_utf8(canonical_form(raw.as_bytes()).unwrap()).unwrap();
+        assert_eq!(form("[1.0, 1, 1e0, -0]"), "[1.0,1,1e0,-0]");
+        assert_eq!(form(r#"{"b":1,"a":2,"a":1}"#), r#"{"a":2,"a":1,"b":1}"#);
+        assert_eq!(
+            form(r#"{"\uD800":1, "\uE000":2, "\ud800\udc00":3, "\n":4}"#),
+            "{\"\\n\":4,\"\\ud800\":1,\"\u{e000}\":2,\"\u{10000}\":3}"
+        );
+    }
+}
