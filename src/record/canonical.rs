@@ -44,10 +44,15 @@ struct Writer<'a> {
 }
 
 /// A member as written: `out[start..end]` is `"name":value`, and `name_end` is where its name's closing quote stands.
+#[derive(Clone, Copy)]
 struct Member {
     start: usize,
     name_end: usize,
     end: usize,
+    /// The first bytes of the name, which decide most comparisons.
+    head: u64,
+    /// Whether an escape is in the name as written, so that its bytes do not have the order of its code points.
+    escaped: bool,
 }
 
 impl Writer<'_> {
@@ -92,7 +97,7 @@ impl Writer<'_> {
             let name_end = self.out.len() - 1;
             self.out.push(b':');
             self.value(scanner)?;
-            self.members.push(Member { start, name_end, end: self.out.len() });
+            self.members.push(Member::new(&self.out, start, name_end));
             Ok(())
         })?;
         self.sort(first);
@@ -104,11 +109,11 @@ impl Writer<'_> {
     /// Puts the members from `first` on, which end what is written, in the order of their names.
     fn sort(&mut self, first: usize) {
         let (out, members) = (&mut self.out, &mut self.members[first..]);
-        if members.is_sorted_by(|a, b| compare(a.name(out), b.name(out)).is_le()) {
+        if members.is_sorted_by(|a, b| a.compare(b, out).is_le()) {
             return;
         }
         let start = members[0].start;
-        members.sort_by(|a, b| compare(a.name(out), b.name(out)));
+        members.sort_by(|a, b| a.compare(b, out));
         self.sorted.clear();
         for (index, member) in members.iter().enumerate() {
             if index > 0 {
@@ -133,14 +138,24 @@ impl Writer<'_> {
 }
 
 impl Member {
+    /// The member that ends what is written.
+    fn new(out: &[u8], start: usize, name_end: usize) -> Self {
+        let name = &out[start + 1..name_end];
+        let mut head = [0; 8];
+        let length = name.len().min(head.len());
+        head[..length].copy_from_slice(&name[..length]);
+        Self { start, name_end, end: out.len(), head: u64::from_be_bytes(head), escaped: name.contains(&b'\\') }
+    }
+
     fn name<'a>(&self, out: &'a [u8]) -> &'a [u8] {
         &out[self.start + 1..self.name_end]
     }
-}
 
-/// By code points. The bytes of UTF-8 have that order already; a written escape has not.
-fn compare(a: &[u8], b: &[u8]) -> Ordering {
-    if a.contains(&b'\\') || b.contains(&b'\\') { code_points(a).cmp(code_points(b)) } else { a.cmp(b) }
+    /// By the code points of the names. The bytes of UTF-8 have that order already; a written escape has not.
+    fn compare(&self, other: &Self, out: &[u8]) -> Ordering {
+        let (a, b) = (self.name(out), other.name(out));
+        if self.escaped || other.escaped { code_points(a).cmp(code_points(b)) } else { self.head.cmp(&other.head).then_with(|| a.cmp(b)) }
+    }
 }
 
 fn push(out: &mut Vec<u8>, point: u32) {
