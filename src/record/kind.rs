@@ -124,7 +124,7 @@ mod tests {
     fn schemas_tell_views_apart() {
         let schema = serde_json::from_str(Kind::Order.schema()).unwrap();
         let valid = |view: Value| jsonschema::draft202012::is_valid(&schema, &view);
-        assert!(valid(json!({"order_number": 1001, "total": "10.00", "skus": ["A", null], "placed_at": null, "of_its_own": true})));
+        assert!(valid(json!({"order_number": 1001, "total": "10.00", "skus": ["A", null], "ordered_at": null, "of_its_own": true})));
         assert!(!valid(json!({"skus": "A"})));
     }
 }
