@@ -25,11 +25,13 @@ const FLOORS: [&[&str]; 8] = [
 const BESIDE: &str = "sandbox";
 
 /// Imports within a floor, each with its reason.
-const PAIRS: [(&str, &str, &str); 8] = [
+const PAIRS: [(&str, &str, &str); 10] = [
     ("audit", "store", "leaves are rows of the unit that they are about"),
     ("audit", "vault", "checkpoints are signed with a sealed key"),
     ("fetch", "authorization", "a request carries the credential, and a refusal renews it"),
     ("authorization", "fetch", "token requests leave through the one guarded client"),
+    ("connector", "consent", "a treatment states the purposes that a connection is offered for"),
+    ("connector", "record", "a treatment names kinds and points into records"),
     ("record", "consent", "a tag states the purposes that the consent names"),
     ("cli", "config", "a command opens the directory that the configuration names"),
     ("cli", "gateway", "a command composes the gateway when nobody else holds the store"),
