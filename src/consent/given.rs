@@ -8,9 +8,7 @@ use crate::consent::Acknowledgement;
 use crate::consent::Policy;
 use crate::consent::Purpose;
 use crate::digest::Digest;
-use crate::ids::ConnectionId;
 use crate::ids::ConsentId;
-use crate::ids::TenantId;
 
 /// How many characters a person's or an organisation's name may have.
 pub const NAME_CHARS_MAX: usize = 200;
@@ -102,39 +100,6 @@ pub enum ConsentProblem {
     NoPurpose,
 }
 
-/// What the receipt of a consent states (in-toto predicate of type [`ConsentPredicate::TYPE`]).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConsentPredicate {
-    /// The consent.
-    pub consent: ConsentId,
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// The connection that it allows.
-    pub connection: ConnectionId,
-    /// The connector's name.
-    pub connector: String,
-    /// As [`Consent::person`].
-    pub person: String,
-    /// As [`Consent::organisation`].
-    pub organisation: String,
-    /// As [`Consent::policy_version`].
-    pub policy_version: String,
-    /// As [`Consent::policy_digest`].
-    pub policy_digest: Digest,
-    /// As [`Consent::purposes`].
-    pub purposes: Vec<Purpose>,
-    /// As [`Consent::streams`].
-    pub streams: Vec<String>,
-    /// As [`Consent::scopes`].
-    pub scopes: Vec<String>,
-    /// As [`Consent::acknowledged`].
-    pub acknowledged: Vec<Acknowledgement>,
-    /// As [`Consent::at`].
-    pub at: Timestamp,
-    /// Whether a data directory made for tests recorded it.
-    pub test: bool,
-}
-
 impl Consent {
     /// Records what a customer agreed to, when it is complete and about the policy in force.
     ///
@@ -170,31 +135,6 @@ impl Consent {
             scopes,
         })
     }
-
-    /// What a receipt of this consent states.
-    pub fn predicate(&self, tenant: &TenantId, connection: ConnectionId, connector: &str, test: bool) -> ConsentPredicate {
-        ConsentPredicate {
-            consent: self.id,
-            tenant: tenant.clone(),
-            connection,
-            connector: connector.to_owned(),
-            person: self.person.clone(),
-            organisation: self.organisation.clone(),
-            policy_version: self.policy_version.clone(),
-            policy_digest: self.policy_digest,
-            purposes: self.purposes.clone(),
-            streams: self.streams.clone(),
-            scopes: self.scopes.clone(),
-            acknowledged: self.acknowledged.clone(),
-            at: self.at,
-            test,
-        }
-    }
-}
-
-impl ConsentPredicate {
-    /// Its `predicateType`.
-    pub const TYPE: &'static str = "urn:headgate:consent:v1";
 }
 
 impl ConsentRequest {
@@ -240,19 +180,15 @@ mod tests {
         Consent::record(request, vec!["orders".into()], vec!["read_orders".into()], id, Timestamp::UNIX_EPOCH)
     }
 
-    /// A complete request becomes a consent whose receipt states all of it, and which postcard keeps.
+    /// A complete request becomes a consent that the store keeps and that shows the five ids in the policy's order.
     #[test]
     fn complete_request_is_recorded() {
         let consent = record(request()).unwrap();
         assert_eq!((consent.person.as_str(), consent.purposes.as_slice()), ("Ada Example", &[Purpose::Fulfilment, Purpose::Shipping][..]));
         assert_eq!(postcard::from_bytes::<Consent>(&postcard::to_stdvec(&consent).unwrap()).unwrap(), consent);
-        let connection = ConnectionId::new(Timestamp::UNIX_EPOCH, &Entropy::system());
-        let stated = serde_json::to_value(consent.predicate(&"acme".parse().unwrap(), connection, "shop", false)).unwrap();
-        assert_eq!(
-            stated["acknowledged"],
-            serde_json::json!(["responsibility", "authority", "third_party_terms", "accuracy", "retention"])
-        );
-        assert_eq!(stated["policy_digest"], Policy::current().digest.to_string());
+        let shown = serde_json::to_value(&consent).unwrap();
+        assert_eq!(shown["acknowledged"], serde_json::json!(["responsibility", "authority", "third_party_terms", "accuracy", "retention"]));
+        assert_eq!(shown["policy_digest"], Policy::current().digest.to_string());
     }
 
     /// Each missing thing is named, all at once; another version is a conflict whatever else is wrong.

@@ -6,7 +6,6 @@ mod purpose;
 
 pub use given::Consent;
 pub use given::ConsentError;
-pub use given::ConsentPredicate;
 pub use given::ConsentProblem;
 pub use given::ConsentRequest;
 pub use given::NAME_CHARS_MAX;

@@ -68,6 +68,21 @@ impl Kind {
             Kind::Ticket => "ticket",
         }
     }
+
+    /// The JSON Schema (draft 2020-12) of its operational view.
+    pub fn schema(self) -> &'static str {
+        match self {
+            Kind::Order => include_str!("../../schemas/order.schema.json"),
+            Kind::Invoice => include_str!("../../schemas/invoice.schema.json"),
+            Kind::Shipment => include_str!("../../schemas/shipment.schema.json"),
+            Kind::Product => include_str!("../../schemas/product.schema.json"),
+            Kind::Tracking => include_str!("../../schemas/tracking.schema.json"),
+            Kind::WorkflowArtifact => include_str!("../../schemas/workflow_artifact.schema.json"),
+            Kind::Customer => include_str!("../../schemas/customer.schema.json"),
+            Kind::Payment => include_str!("../../schemas/payment.schema.json"),
+            Kind::Ticket => include_str!("../../schemas/ticket.schema.json"),
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -81,5 +96,35 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, KindError> {
         Kind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| KindError { text: crate::ids::cut(text) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Every kind reads back from its name, and its schema is a schema, named for it, that describes every field.
+    #[test]
+    fn every_kind_has_a_schema() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+            let schema: Value = serde_json::from_str(kind.schema()).unwrap();
+            assert!(jsonschema::draft202012::meta::is_valid(&schema), "{kind}");
+            assert_eq!(schema["$id"], format!("urn:headgate:schema:{kind}"));
+            assert!(schema["properties"].as_object().unwrap().values().all(|field| field["description"].is_string()), "{kind}");
+        }
+    }
+
+    /// A view as mappings make it is valid; a text where a list belongs is not.
+    #[test]
+    fn schemas_tell_views_apart() {
+        let schema = serde_json::from_str(Kind::Order.schema()).unwrap();
+        let valid = |view: Value| jsonschema::draft202012::is_valid(&schema, &view);
+        assert!(valid(json!({"order_number": 1001, "total": "10.00", "skus": ["A", null], "ordered_at": null, "of_its_own": true})));
+        assert!(!valid(json!({"skus": "A"})));
     }
 }

@@ -256,3 +256,57 @@ fn has_long_run(bytes: &[u8]) -> bool {
         digits >= *card::LENGTHS.start()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::record::scrawl::scrawl;
+    use crate::record::scrawl::value;
+
+    /// A document with a card number in a name, a text or a number, somewhere.
+    fn planted() -> impl Strategy<Value = Value> {
+        let text = select(vec!["4111111111111111", "paid by 4111 1111-1111 1111 12/27", "3782 822463 10005"]).prop_map(Value::from);
+        let number = select(vec!["4111111111111111", "5.555555555554444E15", "378282246310005.0"]);
+        let card = prop_oneof![text, number.prop_map(|number| serde_json::from_str(number).unwrap())];
+        (prop::collection::vec(value(), 0..4), card, any::<prop::sample::Index>()).prop_map(|(mut beside, card, at)| {
+            let at = at.index(beside.len() + 1);
+            beside.insert(at, serde_json::json!({"a": [card], "4000-0000-0000-0002": at}));
+            Value::from(beside)
+        })
+    }
+
+    proptest! {
+        /// The text and the tree are masked alike, in the same places, and nothing is left to mask.
+        #[test]
+        fn nothing_is_left(document in planted(), seed: u64) {
+            let raw = scrawl(&document, seed);
+            let masked = mask_cards(raw.as_bytes()).unwrap().expect("a card number was planted");
+            let mut tree: Value = serde_json::from_str(&raw).unwrap();
+            let masks = mask_value(&mut tree);
+            prop_assert_eq!(serde_json::from_slice::<Value>(&masked.raw).unwrap(), tree);
+            let sorted = |masks: &[Mask]| { let mut places: Vec<_> = masks.iter().map(|mask| mask.pointer.clone()).collect(); places.sort(); places };
+            prop_assert_eq!(sorted(&masked.masks), sorted(&masks));
+            prop_assert!(masks.len() >= 2);
+            prop_assert_eq!(mask_cards(&masked.raw), Ok(None));
+        }
+
+        /// The quick look never overlooks what the closer look finds.
+        #[test]
+        fn quick_look_is_safe(text in "[ .x-]{0,30}(4000[ -]{0,3}0000[ -]{0,3}0000[ -]{0,3}0002|4222222222222|[0-9 -]{0,40})[ .x-]{0,30}") {
+            prop_assert!(card::find(&text).is_empty() || may_hold_card(text.as_bytes()));
+        }
+    }
+
+    /// Everything but the masked places stays byte for byte; a number becomes a string; escapes hide nothing.
+    #[test]
+    fn masks_in_place() {
+        let raw = r#"{ "id":1732435200000, "note":"\u0034111 1111 1111 1111 ok\n", "n" : 4111111111111111, "a/b":["4222222222222"] }"#;
+        let masked = mask_cards(raw.as_bytes()).unwrap().unwrap();
+        let expected = r#"{ "id":1732435200000, "note":"**** **** **** 1111 ok\n", "n" : "************1111", "a/b":["*********2222"] }"#;
+        assert_eq!(String::from_utf8(masked.raw).unwrap(), expected);
+        assert_eq!(masked.masks.into_iter().map(|mask| mask.pointer).collect::<Vec<_>>(), ["/note", "/n", "/a~1b/0"]);
+    }
+}

@@ -14,6 +14,8 @@ mod page;
 mod patch;
 mod pointer;
 mod scan;
+#[cfg(test)]
+mod scrawl;
 mod tag;
 
 pub use canonical::canonical_form;

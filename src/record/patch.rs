@@ -156,3 +156,46 @@ fn compare_elements(from: &[Value], to: &[Value], path: &str, operations: &mut V
 fn member(path: &str, name: &str) -> String {
     format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::record::scrawl::value;
+
+    proptest! {
+        /// The patch between two values makes the one of the other, also after it was written and read.
+        #[test]
+        fn makes_the_emitted_record(raw in value(), emitted in value(), shared in value()) {
+            let wrap = |inner| json!([{"a": shared, "b": inner}, shared]);
+            for (raw, emitted) in [(raw.clone(), emitted.clone()), (wrap(raw), wrap(emitted))] {
+                let text = serde_json::to_string(&Patch::between(&raw, &emitted)).unwrap();
+                let patch: Patch = serde_json::from_str(&text).unwrap();
+                prop_assert_eq!(patch.is_empty(), raw == emitted);
+                prop_assert_eq!(patch.apply(raw), Ok(emitted));
+            }
+        }
+
+        /// A patch that belongs to another record fails or not, but never panics.
+        #[test]
+        fn total_on_foreign_records(raw in value(), emitted in value(), other in value()) {
+            let _ = Patch::between(&raw, &emitted).apply(other);
+        }
+    }
+
+    /// Small changes make small patches, in the standard's own form.
+    #[test]
+    fn small_changes_make_small_patches() {
+        let raw = json!({"id": 1, "lines": [1, 2, 3, 4], "gone": null, "a/b": {"c": "x"}});
+        let emitted = json!({"id": 1, "lines": [1, 3, 4], "a/b": {"c": "y"}, "new": [0]});
+        let expected = json!([
+            {"op": "remove", "path": "/gone"},
+            {"op": "remove", "path": "/lines/1"},
+            {"op": "replace", "path": "/a~1b/c", "value": "y"},
+            {"op": "add", "path": "/new", "value": [0]},
+        ]);
+        assert_eq!(serde_json::to_value(Patch::between(&raw, &emitted)).unwrap(), expected);
+    }
+}

@@ -193,6 +193,9 @@ pub struct RecordFacts {
 }
 
 impl Tag {
+    /// Its JSON Schema (draft 2020-12).
+    pub const SCHEMA: &'static str = include_str!("../../schemas/tag.schema.json");
+
     /// The whole tag of a record of a page.
     pub fn join(page: &PageFacts, record: &RecordFacts) -> Self {
         Self {
@@ -241,5 +244,101 @@ impl PageFacts {
             bytes: exchange.bytes,
             request_id: exchange.request_id.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use serde_json::json;
+
+    use super::*;
+    use crate::ids::Entropy;
+    use crate::record::MaskReason;
+
+    fn facts() -> (PageFacts, RecordFacts) {
+        let (at, entropy) = ("2026-11-24T07:00:00.123456789Z".parse().unwrap(), Entropy::system());
+        let page = PageFacts {
+            tenant: "acme".parse().unwrap(),
+            connection: ConnectionId::new(at, &entropy),
+            connector: ConnectorRef { name: "shop".into(), digest: Digest::of(b"manifest") },
+            stream: "orders".into(),
+            kind: Some(Kind::Order),
+            run: Some(RunId::new(at, &entropy)),
+            owner: ConnectionKey { tenant: 1, connection: 2 },
+            page: 3,
+            exchange: Exchange {
+                method: "GET".into(),
+                url: "https://shop.example/orders?page=1".into(),
+                status: 200,
+                attempt: 1,
+                requested_at: at,
+                received_at: at,
+                response_sha256: Digest::of(b"{}"),
+                bytes: 2,
+                request_id: Some("req-1".into()),
+            },
+            partition: Some(JsonText::of(&json!({"shop": 1.50}))),
+            cursor: Some(JsonText::of(&json!({"updated_at": "2026-11-24"}))),
+            direction: Direction::Pulled,
+            schema_digest: Some(Digest::of(b"schema")),
+            consent: ConsentId::new(at, &entropy),
+            policy_version: "2026-11".into(),
+            purposes: vec![Purpose::Fulfilment],
+            retention_class: "default".into(),
+            filtered: 0,
+            ignored: 0,
+        };
+        let record = RecordFacts {
+            pointer: "/orders/0".into(),
+            primary_key: JsonText::of(&json!([1001, "a"])),
+            version: 2,
+            previous: Some(1),
+            transformations: vec!["AddFields".into()],
+            masks: vec![Mask { pointer: "/note".into(), reason: MaskReason::PaymentCard }],
+            content_digest: Digest::of(b"{}"),
+            delete_after: at,
+        };
+        (page, record)
+    }
+
+    /// A tag fits its schema, with everything known and with all that may be unknown; and the schema asks for every name.
+    #[test]
+    fn tags_fit_their_schema() {
+        let schema = serde_json::from_str(Tag::SCHEMA).unwrap();
+        assert!(jsonschema::draft202012::meta::is_valid(&schema));
+        let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
+        let (page, record) = facts();
+        let full = serde_json::to_value(Tag::join(&page, &record)).unwrap();
+        let unknown = PageFacts {
+            kind: None,
+            run: None,
+            partition: None,
+            cursor: None,
+            schema_digest: None,
+            exchange: Exchange { request_id: None, ..page.exchange.clone() },
+            ..page
+        };
+        let sparse = serde_json::to_value(Tag::join(&unknown, &RecordFacts { previous: None, masks: vec![], ..record })).unwrap();
+        for tag in [&full, &sparse] {
+            assert!(validator.is_valid(tag), "{:?}", validator.iter_errors(tag).map(|error| error.to_string()).collect::<Vec<_>>());
+            for name in tag.as_object().unwrap().keys() {
+                let mut lacking = tag.clone();
+                lacking.as_object_mut().unwrap().remove(name);
+                assert!(!validator.is_valid(&lacking), "{name}");
+            }
+        }
+        assert_eq!(full["page"]["id"], "page_aaaaaaiaaaaaeaaaaaaaaaaaam");
+        assert_eq!(sparse["partition"], Value::Null);
+    }
+
+    /// The stored parts survive the store, and a tag survives an answer, to the nanosecond and the digit.
+    #[test]
+    fn parts_and_whole_read_back() {
+        let (page, record) = facts();
+        assert_eq!(postcard::from_bytes::<PageFacts>(&postcard::to_stdvec(&page).unwrap()).unwrap(), page);
+        assert_eq!(postcard::from_bytes::<RecordFacts>(&postcard::to_stdvec(&record).unwrap()).unwrap(), record);
+        let tag = Tag::join(&page, &record);
+        assert_eq!(serde_json::from_str::<Tag>(&serde_json::to_string(&tag).unwrap()).unwrap(), tag);
     }
 }

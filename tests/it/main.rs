@@ -2,5 +2,7 @@
 
 mod support;
 
+mod architecture;
 mod life;
+mod record;
 mod shipstation;
