@@ -80,10 +80,11 @@ pub(super) fn seal(stream: &mut StreamIntake, mut page: FetchedPage) -> Result<S
     Ok(Sealed { unit, hashes })
 }
 
-/// What the page's records share goes through the mask as well.
+/// What the page's records share goes through the mask as well; not the state, which has to come back as it was given:
+/// only the tag's copy of it is masked.
 fn mask_shared(page: &mut FetchedPage) {
-    for value in [page.partition.as_mut(), page.cursor.as_mut()].into_iter().flatten() {
-        mask_value(value);
+    if let Some(partition) = page.partition.as_mut() {
+        mask_value(partition);
     }
     if let Some(url) = mask_text(&page.exchange.url) {
         page.exchange.url = url;
@@ -227,7 +228,7 @@ fn masked(mut value: Value) -> Value {
 
 fn page_facts(stream: &StreamIntake, page: &FetchedPage, number: u64) -> PageFacts {
     let connection = &stream.connection;
-    let cursor = page.cursor.as_ref().map(JsonText::of).filter(|cursor| cursor.as_str().len() <= TAG_CURSOR_BYTES_MAX);
+    let cursor = page.cursor.clone().map(masked).as_ref().map(JsonText::of).filter(|cursor| cursor.as_str().len() <= TAG_CURSOR_BYTES_MAX);
     PageFacts {
         tenant: connection.tenant.clone(),
         connection: connection.id,
