@@ -50,7 +50,7 @@ pub enum ConnectorError {
         /// The field.
         what: &'static str,
         /// Why.
-        source: ExpressionError,
+        source: Box<ExpressionError>,
     },
     /// An address is none.
     #[error("`{what}` of connector `{name}` renders to `{text}`, which is no absolute http or https address; check the configuration")]
@@ -89,7 +89,8 @@ impl Connector {
     pub fn load(name: &str, manifest_text: &str, treatment_text: Option<&str>) -> Result<Self, ConnectorError> {
         let refused = |problems| ConnectorError::Refused { name: crate::ids::cut(name), problems };
         if !is_name(name) {
-            let message = format!("`{}` is no connector name: use 1 to {NAME_CHARS_MAX} of letters, digits, `-`, `_`, `.`", crate::ids::cut(name));
+            let message =
+                format!("`{}` is no connector name: use 1 to {NAME_CHARS_MAX} of letters, digits, `-`, `_`, `.`", crate::ids::cut(name));
             return Err(refused(vec![Problem { code: Code::Path, file: "", line: 0, path: String::new(), message }]));
         }
         let (manifest, treatment) = with_stack(|| {
@@ -136,7 +137,10 @@ impl Connector {
     pub fn check_config(&self, config: &Value) -> Vec<Problem> {
         let problem = |path: String, message| Problem { code: Code::Configuration, file: "config", line: 0, path, message };
         if !config.is_object() {
-            return vec![problem(String::new(), "is not a JSON object; give one with the fields that the connector's specification names".to_owned())];
+            return vec![problem(
+                String::new(),
+                "is not a JSON object; give one with the fields that the connector's specification names".to_owned(),
+            )];
         }
         let Some(spec) = &self.manifest.spec else { return Vec::new() };
         match validator(&spec.connection_specification) {
@@ -220,7 +224,7 @@ impl Connector {
     }
 
     fn render(&self, expression: &Expression, what: &'static str, scope: &Scope) -> Result<String, ConnectorError> {
-        expression.text(scope).map_err(|source| ConnectorError::Expression { name: self.name.clone(), what, source })
+        expression.text(scope).map_err(|source| ConnectorError::Expression { name: self.name.clone(), what, source: Box::new(source) })
     }
 
     fn url(&self, expression: &Expression, what: &'static str, scope: &Scope) -> Result<Url, ConnectorError> {

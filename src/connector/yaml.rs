@@ -188,9 +188,7 @@ impl Node {
             Tree::Number(number) => Value::Number(number.clone()),
             Tree::Text(text) => Value::String(text.to_string()),
             Tree::List(items) => Value::Array(items.iter().map(|item| item.to_json()).collect()),
-            Tree::Map(members) => {
-                Value::Object(members.iter().map(|(key, member)| (key.to_string(), member.node.to_json())).collect())
-            }
+            Tree::Map(members) => Value::Object(members.iter().map(|(key, member)| (key.to_string(), member.node.to_json())).collect()),
         }
     }
 
@@ -300,7 +298,8 @@ mod tests {
     /// Lines of keys and values are those of the text; scalars have their kinds.
     #[test]
     fn a_tree_knows_its_lines() {
-        let tree = parse("# head\na: 1\nb:\n  - yes\n  - \"yes\"\n  - 1.5\n  - ~\n  - {c: d, \"200\": 0x10}\n200: x\n", Repeated::Refused).unwrap();
+        let tree = parse("# head\na: 1\nb:\n  - yes\n  - \"yes\"\n  - 1.5\n  - ~\n  - {c: d, \"200\": 0x10}\n200: x\n", Repeated::Refused)
+            .unwrap();
         assert_eq!(tree.to_json(), json!({"a": 1, "b": ["yes", "yes", 1.5, null, {"c": "d", "200": 16}], "200": "x"}));
         let members = tree.as_map().unwrap();
         assert_eq!((members["a"].line, members["b"].line, members["200"].line), (2, 3, 9));

@@ -194,7 +194,11 @@ fn refuse<T>(node: &Rc<Node>, accepted: &[&str], reader: &mut Reader) -> Option<
     match node.type_name() {
         _ if members.contains_key("class_name") => {
             let class = node.get("class_name").and_then(|node| node.as_text()).unwrap_or_default().to_owned();
-            reader.problem(Code::CustomCode, line, format!("needs the Python class `{class}`, and Python is not run; accepted: {accepted}"));
+            reader.problem(
+                Code::CustomCode,
+                line,
+                format!("needs the Python class `{class}`, and Python is not run; accepted: {accepted}"),
+            );
         }
         Some(name) => reader.problem(Code::UnknownComponent, line, format!("`{name}` is not implemented here; accepted: {accepted}")),
         None => reader.problem(Code::MissingField, line, format!("needs a `type`, one of {accepted}")),

@@ -131,7 +131,8 @@ impl Reader {
         for (key, member) in members {
             if !self.is_known(key, member, about) {
                 let fields = about.fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
-                let message = format!("{} has no field `{key}` here; accepted: {}", about.name, if fields.is_empty() { "none" } else { &fields });
+                let message =
+                    format!("{} has no field `{key}` here; accepted: {}", about.name, if fields.is_empty() { "none" } else { &fields });
                 self.within(key.to_string(), |reader| reader.problem(Code::UnknownField, member.line, message));
             }
         }
@@ -298,7 +299,7 @@ impl<T: Accept> Accept for Vec<T> {
     const ACCEPTS: &'static str = T::ACCEPTS;
 
     fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
-        let items = node.as_list().unwrap_or(std::slice::from_ref(node));
+        let Some(items) = node.as_list() else { return T::accept(node, reader).map(|item| vec![item]) };
         // All items are read before the first failure counts, so that all problems are told.
         let read = |(index, item)| reader.within(format!("[{index}]"), |reader| T::accept(item, reader));
         let read: Vec<Option<T>> = items.iter().enumerate().map(read).collect();

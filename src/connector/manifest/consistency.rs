@@ -93,7 +93,9 @@ fn check_requester(requester: &HttpRequester, reader: &mut Reader) {
 fn check_key(key: &ApiKeyAuthenticator, reader: &mut Reader) {
     match (&key.inject_into, &key.header) {
         (Some(option), None) => check_option(option, reader),
-        (Some(_), Some(_)) => reader.problem(Code::Conflict, key.line, "`inject_into` and `header` exclude each other; keep `inject_into`".to_owned()),
+        (Some(_), Some(_)) => {
+            reader.problem(Code::Conflict, key.line, "`inject_into` and `header` exclude each other; keep `inject_into`".to_owned())
+        }
         (None, Some(_)) => {}
         (None, None) => reader.problem(Code::MissingField, key.line, "ApiKeyAuthenticator needs `inject_into`, or `header`".to_owned()),
     }
@@ -103,7 +105,9 @@ fn check_option(option: &RequestOption, reader: &mut Reader) {
     let message = match (&option.field_name, &option.field_path) {
         (Some(_), Some(_)) => "`field_name` and `field_path` exclude each other; keep one",
         (None, None) => "RequestOption needs `field_name`, or `field_path` for a body",
-        (None, Some(_)) if option.inject_into != InjectInto::BodyJson => "`field_path` goes with `inject_into: body_json` alone; use `field_name`",
+        (None, Some(_)) if option.inject_into != InjectInto::BodyJson => {
+            "`field_path` goes with `inject_into: body_json` alone; use `field_name`"
+        }
         _ => return,
     };
     reader.problem(Code::Conflict, option.line, message.to_owned());
@@ -144,7 +148,11 @@ fn check_cursor(cursor: &DatetimeBasedCursor, reader: &mut Reader) {
         }
     }
     let plain = |expression: &'_ Option<Expression>| expression.as_ref().and_then(|expression| expression.plain().map(str::to_owned));
-    let durations = [("step", plain(&cursor.step)), ("lookback_window", plain(&cursor.lookback_window)), ("cursor_granularity", cursor.cursor_granularity.clone())];
+    let durations = [
+        ("step", plain(&cursor.step)),
+        ("lookback_window", plain(&cursor.lookback_window)),
+        ("cursor_granularity", cursor.cursor_granularity.clone()),
+    ];
     for (field, text) in durations {
         if let Some(Err(error)) = text.filter(|text| !text.trim().is_empty()).map(|text| Duration::parse(text.trim())) {
             reader.within(field, |reader| reader.problem(Code::BadFormat, cursor.line, error.to_string()));

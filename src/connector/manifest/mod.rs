@@ -149,9 +149,15 @@ mod tests {
             (request("url: \"{{ confg['x'] }}\""), &[(Code::BadExpression, 6, "streams[0].retriever.requester.url")]),
             (request("url: \"{{ config[ }}\""), &[(Code::BadExpression, 6, "streams[0].retriever.requester.url")]),
             (request("url: x, http_method: FETCH"), &[(Code::NotAccepted, 6, "streams[0].retriever.requester.http_method")]),
-            (request("url: x, authenticator: {type: MagicAuthenticator}"), &[(Code::UnknownComponent, 6, "streams[0].retriever.requester.authenticator")]),
+            (
+                request("url: x, authenticator: {type: MagicAuthenticator}"),
+                &[(Code::UnknownComponent, 6, "streams[0].retriever.requester.authenticator")],
+            ),
             (request("url: x, authenticator: {class_name: a.B}"), &[(Code::CustomCode, 6, "streams[0].retriever.requester.authenticator")]),
-            (request("url: x, error_handler: {max_retries: often}"), &[(Code::WrongKind, 6, "streams[0].retriever.requester.error_handler.max_retries")]),
+            (
+                request("url: x, error_handler: {max_retries: often}"),
+                &[(Code::WrongKind, 6, "streams[0].retriever.requester.error_handler.max_retries")],
+            ),
             (
                 stream("{requester: '#/nowhere'}", ""),
                 &[
@@ -160,14 +166,25 @@ mod tests {
                     (Code::MissingField, 6, "streams[0].retriever"),
                 ],
             ),
-            (stream(&format!("{{requester: {{url: x}}, {SELECTOR}}}"), "    primary_key: 5\n    incremental_sync: {type: IncrementingCountCursor}\n"), &[
-                (Code::WrongKind, 7, "streams[0].primary_key"),
-                (Code::UnknownComponent, 8, "streams[0].incremental_sync"),
-            ]),
-            (stream(&format!("{{requester: {{url: x}}, {SELECTOR}}}"), "  - {name: a, retriever: {requester: {url: x}, record_selector: {extractor: {field_path: []}}}}\n"), &[(Code::BadName, 7, "")]),
             (
                 stream(
-                    &format!("{{requester: {{path: p, request_body_json: {{a: b}}, request_body_data: x, authenticator: {{type: ApiKeyAuthenticator, api_token: t}}}}, {SELECTOR},\n      paginator: {{type: DefaultPaginator, page_size_option: {{inject_into: header}}, pagination_strategy: {{type: OffsetIncrement}}}}}}"),
+                    &format!("{{requester: {{url: x}}, {SELECTOR}}}"),
+                    "    primary_key: 5\n    incremental_sync: {type: IncrementingCountCursor}\n",
+                ),
+                &[(Code::WrongKind, 7, "streams[0].primary_key"), (Code::UnknownComponent, 8, "streams[0].incremental_sync")],
+            ),
+            (
+                stream(
+                    &format!("{{requester: {{url: x}}, {SELECTOR}}}"),
+                    "  - {name: a, retriever: {requester: {url: x}, record_selector: {extractor: {field_path: []}}}}\n",
+                ),
+                &[(Code::BadName, 7, "")],
+            ),
+            (
+                stream(
+                    &format!(
+                        "{{requester: {{path: p, request_body_json: {{a: b}}, request_body_data: x, authenticator: {{type: ApiKeyAuthenticator, api_token: t}}}}, {SELECTOR},\n      paginator: {{type: DefaultPaginator, page_size_option: {{inject_into: header}}, pagination_strategy: {{type: OffsetIncrement}}}}}}"
+                    ),
                     "    incremental_sync:\n      {type: DatetimeBasedCursor, cursor_field: at, datetime_format: '%Q', start_datetime: now, step: 5 days}\n",
                 ),
                 &[
@@ -196,7 +213,9 @@ mod tests {
     /// What is no manifest at all is said to be none.
     #[test]
     fn other_documents_are_refused() {
-        for (text, code) in [("a: [", Code::Unreadable), ("[]", Code::NotAManifest), ("type: Spec", Code::NotAManifest), ("", Code::NotAManifest)] {
+        for (text, code) in
+            [("a: [", Code::Unreadable), ("[]", Code::NotAManifest), ("type: Spec", Code::NotAManifest), ("", Code::NotAManifest)]
+        {
             let problems = with_stack(|| read(text).err().unwrap());
             assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), [code], "{text}");
         }
@@ -211,13 +230,15 @@ mod tests {
         assert_eq!(names.unwrap(), ["orders", "orders_cursor", "orders_incremental"]);
     }
 
-    /// Published manifests either load or are refused for something by name and line; most load.
+    /// Published manifests either load or are refused for something by name and line. A sample of them, for the time it takes.
     #[test]
     fn published_manifests_load_or_say_why_not() {
         let Some(shared) = shared() else { return println!("skipped: the shared folder is not there; set HEADGATE_SHARED") };
         let (mut loaded, mut all) = (0, 0);
-        for folder in std::fs::read_dir(shared.join("conformance/cases")).unwrap() {
-            let folder = folder.unwrap().path();
+        let mut folders: Vec<_> =
+            std::fs::read_dir(shared.join("conformance/cases")).unwrap().map(|folder| folder.unwrap().path()).collect();
+        folders.sort();
+        for folder in folders.iter().step_by(8) {
             let text = std::fs::read_to_string(folder.join("manifest.yaml")).unwrap();
             all += 1;
             match with_stack(|| read(&text).map(|_| ())) {
@@ -229,5 +250,6 @@ mod tests {
             }
         }
         println!("{loaded} of {all} load");
+        assert!(loaded * 2 >= all, "fewer than half of the manifests load: {loaded} of {all}");
     }
 }

@@ -122,8 +122,16 @@ impl Propagation {
     }
 
     /// A map without a type is no component; but components may stand in it.
-    fn plain_map(&mut self, node: &Rc<Node>, mut members: Members, field: &str, inherited: &Members, depth: usize) -> Result<Rc<Node>, TooLarge> {
-        let holds_component = |member: &Member| member.node.as_map().is_some() && member.node.get("type").is_some_and(|node| !node.is_falsy());
+    fn plain_map(
+        &mut self,
+        node: &Rc<Node>,
+        mut members: Members,
+        field: &str,
+        inherited: &Members,
+        depth: usize,
+    ) -> Result<Rc<Node>, TooLarge> {
+        let holds_component =
+            |member: &Member| member.node.as_map().is_some() && member.node.get("type").is_some_and(|node| !node.is_falsy());
         if !members.values().any(holds_component) {
             return Ok(Rc::clone(node));
         }
@@ -167,7 +175,9 @@ mod tests {
     /// Missing types come from the place, all the way down, and not into schemas or plain maps.
     #[test]
     fn types_are_implied() {
-        let value = check("retriever: {requester: {request_headers: {a: b}}, record_selector: {extractor: {}}}\nschema_loader: {type: InlineSchemaLoader, schema: {type: object, properties: {retriever: {}}}}\n");
+        let value = check(
+            "retriever: {requester: {request_headers: {a: b}}, record_selector: {extractor: {}}}\nschema_loader: {type: InlineSchemaLoader, schema: {type: object, properties: {retriever: {}}}}\n",
+        );
         assert_eq!(value["type"], "DeclarativeStream");
         assert_eq!(value["retriever"]["requester"], json!({"request_headers": {"a": "b"}, "type": "HttpRequester"}));
         assert_eq!(value["retriever"]["record_selector"]["extractor"]["type"], "DpathExtractor");
@@ -178,7 +188,8 @@ mod tests {
     /// field of its name.
     #[test]
     fn parameters_flow_down() {
-        let value = check("$parameters: {name: n, path: /p, size: 1}\nname: ''\nretriever:\n  requester: {path: /own, $parameters: {size: 2}}\n");
+        let value =
+            check("$parameters: {name: n, path: /p, size: 1}\nname: ''\nretriever:\n  requester: {path: /own, $parameters: {size: 2}}\n");
         assert_eq!(value["name"], "n");
         assert_eq!(value["path"], "/p");
         let requester = &value["retriever"]["requester"];
@@ -189,7 +200,8 @@ mod tests {
     /// A document that grows without end is refused in bounded time.
     #[test]
     fn growth_is_bounded() {
-        let bomb: String = (0..40).map(|n| format!("a{n}: {{type: X, l: '#/a{0}', r: '#/a{0}'}}\n", n + 1)).collect::<String>() + "a40: x\n";
+        let bomb: String =
+            (0..40).map(|n| format!("a{n}: {{type: X, l: '#/a{0}', r: '#/a{0}'}}\n", n + 1)).collect::<String>() + "a40: x\n";
         let result = with_stack(|| {
             let (resolved, _) = super::super::reference::resolve(&parse(&bomb, Repeated::LastCounts).unwrap());
             propagate(resolved.get("a0").unwrap(), "", "").is_err()

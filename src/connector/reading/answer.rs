@@ -39,7 +39,8 @@ impl Headers {
 
     /// The value of the field called `name`; of several, all with commas (RFC 9110, section 5.3).
     pub fn get(&self, name: &str) -> Option<String> {
-        let values: Vec<&str> = self.0.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect();
+        let values: Vec<&str> =
+            self.0.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect();
         (!values.is_empty()).then(|| values.join(", "))
     }
 

@@ -107,7 +107,8 @@ impl<'a> TimeCursor<'a> {
             Some(end) => moment(end, cursor, &scope, "end_datetime")?,
             None => DateTime::utc(now),
         };
-        let granularity = cursor.cursor_granularity.as_deref().map(Duration::parse).transpose().map_err(ReadingError::date("cursor_granularity"))?;
+        let granularity =
+            cursor.cursor_granularity.as_deref().map(Duration::parse).transpose().map_err(ReadingError::date("cursor_granularity"))?;
         let mut made = TimeCursor {
             compat,
             field,
@@ -237,7 +238,11 @@ impl<'a> TimeCursor<'a> {
     /// Takes up the state of the last reading. A state before the start is the start.
     fn resume(&mut self, state: Option<&Value>) -> Result<(), ReadingError> {
         if let Some(value) = state.and_then(|state| state.get(&self.field)).filter(|value| !value.is_null()) {
-            let wrong = || ReadingError::Value { field: "state", found: crate::ids::cut(&value.to_string()), needs: "a time in the cursor's format" };
+            let wrong = || ReadingError::Value {
+                field: "state",
+                found: crate::ids::cut(&value.to_string()),
+                needs: "a time in the cursor's format",
+            };
             self.known_until = self.read_value(value).ok_or_else(wrong)?.in_utc().max(self.start);
         }
         let latest = Some(self.known_until);
@@ -329,7 +334,9 @@ mod tests {
     fn windows(yaml: &str, state: Option<Value>) -> Vec<String> {
         let sync = sync(yaml);
         let windows = cursor(&sync, state.as_ref(), Compat::Safe).windows().unwrap();
-        let text = |window: &Window| format!("{}..{}", window.slice.interval["start_time"].as_str().unwrap(), window.slice.interval["end_time"].as_str().unwrap());
+        let text = |window: &Window| {
+            format!("{}..{}", window.slice.interval["start_time"].as_str().unwrap(), window.slice.interval["end_time"].as_str().unwrap())
+        };
         windows.iter().map(text).collect()
     }
 

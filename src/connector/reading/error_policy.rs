@@ -173,9 +173,17 @@ impl<'a> ErrorPolicy<'a> {
         scope
     }
 
-    fn strategy_wait(&self, strategy: &BackoffStrategy, tries: u32, answer: Option<&Answer>, now: Timestamp) -> Result<Option<Wait>, ReadingError> {
+    fn strategy_wait(
+        &self,
+        strategy: &BackoffStrategy,
+        tries: u32,
+        answer: Option<&Answer>,
+        now: Timestamp,
+    ) -> Result<Option<Wait>, ReadingError> {
         Ok(match strategy {
-            BackoffStrategy::ConstantBackoffStrategy(constant) => seconds(self.number(&constant.backoff_time_in_seconds, "backoff_time_in_seconds")?),
+            BackoffStrategy::ConstantBackoffStrategy(constant) => {
+                seconds(self.number(&constant.backoff_time_in_seconds, "backoff_time_in_seconds")?)
+            }
             BackoffStrategy::ExponentialBackoffStrategy(exponential) => {
                 let factor = self.number(&exponential.factor, "factor")?;
                 seconds(factor * f64::from(1_u32 << tries.min(20)))
@@ -375,9 +383,14 @@ mod tests {
     /// The first strategy that knows a wait decides, one second is added, and without one the wait doubles.
     #[test]
     fn waits_follow_strategies() {
-        let check = |strategies: &str, tries, headers: &[(&str, &str)]| wait(&format!("{{backoff_strategies: [{strategies}]}}"), tries, headers, Compat::Safe);
+        let check = |strategies: &str, tries, headers: &[(&str, &str)]| {
+            wait(&format!("{{backoff_strategies: [{strategies}]}}"), tries, headers, Compat::Safe)
+        };
         assert_eq!(check("{type: ConstantBackoffStrategy, backoff_time_in_seconds: \"{{ config['wait'] }}\"}", 1, &[]), Some(8.0));
-        assert_eq!((1..4).map(|tries| check("{type: ExponentialBackoffStrategy, factor: 3}", tries, &[]).unwrap()).collect::<Vec<_>>(), [7.0, 13.0, 25.0]);
+        assert_eq!(
+            (1..4).map(|tries| check("{type: ExponentialBackoffStrategy, factor: 3}", tries, &[]).unwrap()).collect::<Vec<_>>(),
+            [7.0, 13.0, 25.0]
+        );
         let header = "{type: WaitTimeFromHeader, header: X-Reset, regex: '[0-9]+', max_waiting_time_in_seconds: 60}";
         assert_eq!(check(header, 1, &[("x-reset", "30s")]), Some(31.0));
         assert_eq!(check(header, 1, &[("x-reset", "61")]), None);

@@ -83,7 +83,8 @@ fn list(router: &ListPartitionRouter, scope: &Scope) -> Result<Vec<Partition>, R
     let target = router.request_option.as_ref().map(|option| Target::of(option, scope)).transpose()?;
     let partition = |value: Value| {
         let is_empty = value.is_null() || value.as_str() == Some("");
-        let injections = target.iter().filter(|_| !is_empty).map(|target| Injection { target: target.clone(), value: value.clone() }).collect();
+        let injections =
+            target.iter().filter(|_| !is_empty).map(|target| Injection { target: target.clone(), value: value.clone() }).collect();
         Partition { keys: Map::from_iter([(key.clone(), value)]), injections }
     };
     Ok(values.into_iter().map(partition).collect())
@@ -111,7 +112,10 @@ mod tests {
         assert_eq!(check(&[]).unwrap(), [Value::Null]);
         assert_eq!(check(&[ids]).unwrap(), [json!({"id": 1}), json!({"id": 2})]);
         assert_eq!(check(&[ids, kinds]).unwrap()[1], json!({"id": 1, "kind": "b"}));
-        assert_eq!(check(&["{type: ListPartitionRouter, cursor_field: id, values: \"{{ config['none'] }}\"}"]).unwrap(), Vec::<Value>::new());
+        assert_eq!(
+            check(&["{type: ListPartitionRouter, cursor_field: id, values: \"{{ config['none'] }}\"}"]).unwrap(),
+            Vec::<Value>::new()
+        );
         assert!(check(&["{type: ListPartitionRouter, cursor_field: id, values: \"{{ config['wrong'] }}\"}"]).is_err());
     }
 }

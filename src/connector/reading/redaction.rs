@@ -36,7 +36,8 @@ impl Redaction {
         }
         if let Some(segments) = url.path_segments() {
             let decoded: Vec<&str> = segments.collect();
-            let path: Vec<&str> = decoded.iter().map(|segment| if self.holds(&percent_decoded(segment)) { REPLACEMENT } else { segment }).collect();
+            let path: Vec<&str> =
+                decoded.iter().map(|segment| if self.holds(&percent_decoded(segment)) { REPLACEMENT } else { segment }).collect();
             if path != decoded {
                 shown.set_path(&path.join("/"));
             }

@@ -178,12 +178,13 @@ impl<'a> Requests<'a> {
     /// What the authenticator adds.
     fn secrets(&self, scope: &Scope, access_token: Option<&Secret<String>>) -> Result<Vec<PlacedSecret>, ReadingError> {
         let render = |expression: &Expression, field| expression.text(scope).map_err(ReadingError::expression(field));
-        let authorization = |value: String| {
-            vec![PlacedSecret { place: SecretPlace::Header("Authorization".to_owned()), value: Secret::new(value) }]
-        };
+        let authorization =
+            |value: String| vec![PlacedSecret { place: SecretPlace::Header("Authorization".to_owned()), value: Secret::new(value) }];
         Ok(match &self.requester.authenticator {
             None | Some(Authenticator::NoAuth(_)) => Vec::new(),
-            Some(Authenticator::BearerAuthenticator(bearer)) => authorization(format!("Bearer {}", render(&bearer.api_token, "api_token")?)),
+            Some(Authenticator::BearerAuthenticator(bearer)) => {
+                authorization(format!("Bearer {}", render(&bearer.api_token, "api_token")?))
+            }
             Some(Authenticator::BasicHttpAuthenticator(basic)) => {
                 let password = basic.password.as_ref().map(|password| render(password, "password")).transpose()?;
                 let pair = Secret::new(format!("{}:{}", render(&basic.username, "username")?, password.unwrap_or_default()));
@@ -230,7 +231,11 @@ impl Parts {
             Value::Null => return Ok(()),
             Value::Array(items) => items.iter().filter(|item| !item.is_null()).map(text).collect(),
             Value::Object(_) => {
-                return Err(ReadingError::Value { field: "request_parameters", found: crate::ids::cut(&value.to_string()), needs: "a text, a number or a list" });
+                return Err(ReadingError::Value {
+                    field: "request_parameters",
+                    found: crate::ids::cut(&value.to_string()),
+                    needs: "a text, a number or a list",
+                });
             }
             value => vec![text(value)],
         };
@@ -390,7 +395,11 @@ mod tests {
             ("https://{{ config['shop'] }}.example/v1", "//x?y=1", "https://blue.example/v1/x?y=1"),
             ("https://a.example/v1", "", "https://a.example/v1"),
             ("https://a.example/v1", "https://b.example/z", "https://b.example/z"),
-            ("https://a.example/v1", "{{ stream_slice['start_time'] }}/{{ next_page_token['next_page_token'] }}", "https://a.example/v1/2026-01-01/7"),
+            (
+                "https://a.example/v1",
+                "{{ stream_slice['start_time'] }}/{{ next_page_token['next_page_token'] }}",
+                "https://a.example/v1/2026-01-01/7",
+            ),
         ] {
             assert_eq!(plan(&format!("{{url_base: \"{base}\", path: \"{path}\"}}")).url.as_str(), expected);
         }
@@ -398,7 +407,11 @@ mod tests {
             let refused = plan_with(&format!("{{url_base: '{base}', path: ''}}"), None, &[]);
             assert!(matches!(refused, Err(ReadingError::Address { .. })), "{base}");
         }
-        let next = plan_with("{url_base: 'https://a.example/v1', path: x, request_parameters: {limit: 5, page: 1}}", Some("https://a.example/v1/x?page=2&limit=5"), &[]);
+        let next = plan_with(
+            "{url_base: 'https://a.example/v1', path: x, request_parameters: {limit: 5, page: 1}}",
+            Some("https://a.example/v1/x?page=2&limit=5"),
+            &[],
+        );
         assert_eq!(next.unwrap().url.as_str(), "https://a.example/v1/x?page=2&limit=5&page=1");
     }
 
@@ -417,11 +430,23 @@ mod tests {
     #[test]
     fn credentials_are_apart() {
         for (authenticator, place, value) in [
-            ("{type: BearerAuthenticator, api_token: \"{{ config['key'] }}\"}", SecretPlace::Header("Authorization".into()), "Bearer s3cret"),
-            ("{type: BasicHttpAuthenticator, username: u, password: \"{{ config['key'] }}\"}", SecretPlace::Header("Authorization".into()), "Basic dTpzM2NyZXQ="),
+            (
+                "{type: BearerAuthenticator, api_token: \"{{ config['key'] }}\"}",
+                SecretPlace::Header("Authorization".into()),
+                "Bearer s3cret",
+            ),
+            (
+                "{type: BasicHttpAuthenticator, username: u, password: \"{{ config['key'] }}\"}",
+                SecretPlace::Header("Authorization".into()),
+                "Basic dTpzM2NyZXQ=",
+            ),
             ("{type: BasicHttpAuthenticator, username: u}", SecretPlace::Header("Authorization".into()), "Basic dTo="),
             ("{type: ApiKeyAuthenticator, api_token: k, header: X-Key}", SecretPlace::Header("X-Key".into()), "k"),
-            ("{type: ApiKeyAuthenticator, api_token: k, inject_into: {type: RequestOption, inject_into: request_parameter, field_name: q}}", SecretPlace::Parameter("q".into()), "k"),
+            (
+                "{type: ApiKeyAuthenticator, api_token: k, inject_into: {type: RequestOption, inject_into: request_parameter, field_name: q}}",
+                SecretPlace::Parameter("q".into()),
+                "k",
+            ),
             ("{type: OAuthAuthenticator}", SecretPlace::Header("Authorization".into()), "Bearer t0ken"),
         ] {
             let plan = plan(&format!("{{url: 'https://a.example/', authenticator: {authenticator}}}"));
@@ -435,12 +460,16 @@ mod tests {
     #[test]
     fn duplicates_are_refused() {
         let page = |target: Target| [Injection { target, value: json!(2) }];
-        let refused = |yaml: &str, injections: &[Injection]| matches!(plan_with(yaml, None, injections), Err(ReadingError::Duplicate { .. }));
+        let refused =
+            |yaml: &str, injections: &[Injection]| matches!(plan_with(yaml, None, injections), Err(ReadingError::Duplicate { .. }));
         assert!(refused("{url: 'https://a.example', request_parameters: {page: 1}}", &page(Target::Parameter("page".into()))));
         assert!(refused("{url: 'https://a.example', request_headers: {X-Page: 1}}", &page(Target::Header("x-page".into()))));
         assert!(refused("{url: 'https://a.example', request_body_json: {page: 1}}", &page(Target::Json(vec!["page".into()]))));
         assert!(refused("{url: 'https://a.example', request_body_json: {a: 1}, request_body_data: {b: 1}}", &[]));
-        assert!(refused("{url: 'https://a.example', request_headers: {authorization: x}, authenticator: {type: BearerAuthenticator, api_token: k}}", &[]));
+        assert!(refused(
+            "{url: 'https://a.example', request_headers: {authorization: x}, authenticator: {type: BearerAuthenticator, api_token: k}}",
+            &[]
+        ));
         assert!(!refused("{url: 'https://a.example', request_body_json: {page: 2}}", &page(Target::Json(vec!["page".into()]))));
     }
 
@@ -455,7 +484,8 @@ mod tests {
         assert_eq!(form, Body::Form(vec![("a".into(), "1.5".into()), ("ids".into(), "a".into()), ("ids".into(), "b".into())]));
         let text = plan("{url: 'https://a.example', request_body_data: \"q={{ config['shop'] }}\"}").body;
         assert_eq!(text, Body::Text("q=blue".into()));
-        let graph = plan("{url: 'https://a.example', request_body: {type: RequestBodyGraphQL, value: {query: '{ a }', variables: {n: 1}}}}").body;
+        let graph =
+            plan("{url: 'https://a.example', request_body: {type: RequestBodyGraphQL, value: {query: '{ a }', variables: {n: 1}}}}").body;
         assert_eq!(graph, Body::Json(json!({"query": "{ a }", "variables": {"n": 1}})));
     }
 }

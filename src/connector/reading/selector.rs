@@ -121,16 +121,15 @@ impl<'a> Selector<'a> {
     ///
     /// # Errors
     /// When the body is no JSON, a path is ambiguous, or an expression fails.
-    pub fn select(&self, body: &Bytes, slice: &Slice, token: Option<&Value>, cursor: Option<&TimeCursor<'_>>) -> Result<Selection, ReadingError> {
-        let mut selection = Selection {
-            records: Vec::new(),
-            times: Vec::new(),
-            raw_count: 0,
-            filtered: 0,
-            ignored: 0,
-            coerced: 0,
-            last_record: ().into(),
-        };
+    pub fn select(
+        &self,
+        body: &Bytes,
+        slice: &Slice,
+        token: Option<&Value>,
+        cursor: Option<&TimeCursor<'_>>,
+    ) -> Result<Selection, ReadingError> {
+        let mut selection =
+            Selection { records: Vec::new(), times: Vec::new(), raw_count: 0, filtered: 0, ignored: 0, coerced: 0, last_record: ().into() };
         let found = match self.path.extract(body) {
             Ok(found) => found,
             // The reference engine takes a body that is no JSON for an empty page.
@@ -168,7 +167,13 @@ impl<'a> Selector<'a> {
             let primary_key = self.primary_key.iter().map(|place| place.find(&raw, emitted.as_ref()).unwrap_or_default()).collect();
             selection.last_record = value();
             selection.times.push(at);
-            selection.records.push(FetchedRecord { range: extracted.range, pointer: extracted.pointer, primary_key, emitted, transformations });
+            selection.records.push(FetchedRecord {
+                range: extracted.range,
+                pointer: extracted.pointer,
+                primary_key,
+                emitted,
+                transformations,
+            });
         }
         Ok(selection)
     }
@@ -231,7 +236,13 @@ impl<'a> Change<'a> {
 }
 
 /// Writes the fields in order; each sees those before it.
-fn add(fields: &[AddedField<'_>], condition: Option<&Expression>, record: &mut Value, scope: &mut Scope, coerced: &mut u64) -> Result<(), ReadingError> {
+fn add(
+    fields: &[AddedField<'_>],
+    condition: Option<&Expression>,
+    record: &mut Value,
+    scope: &mut Scope,
+    coerced: &mut u64,
+) -> Result<(), ReadingError> {
     for field in fields {
         scope.set("record", dynamic(record));
         let evaluated = field.value.noting(scope, field.literals).map_err(ReadingError::expression("value"))?;
@@ -264,7 +275,7 @@ fn remove(paths: &[FieldPath], condition: Option<&Expression>, record: &mut Valu
             })
         });
         if let Some(source) = failed {
-            return Err(ReadingError::Expression { field: "condition", source });
+            return Err(ReadingError::expression("condition")(source));
         }
     }
     Ok(())
@@ -303,7 +314,9 @@ mod tests {
     use crate::connector::reading::support::scope;
 
     fn stream(selector: &str, members: &str) -> DeclarativeStream {
-        let yaml = format!("name: s\nretriever: {{requester: {{url: 'https://a.example'}}, record_selector: {selector}}}\nprimary_key: [id]\n{members}");
+        let yaml = format!(
+            "name: s\nretriever: {{requester: {{url: 'https://a.example'}}, record_selector: {selector}}}\nprimary_key: [id]\n{members}"
+        );
         component(&yaml, "DeclarativeSource", "streams")
     }
 
@@ -330,7 +343,10 @@ mod tests {
         let texts: Vec<&str> = selection.records.iter().map(|record| &body[record.range.clone()]).collect();
         assert_eq!(texts, [r#"{"id": 7, "n": 1.50}"#, "{}", r#"{"id": "x"}"#]);
         assert_eq!(selection.records.iter().map(|record| record.pointer.as_str()).collect::<Vec<_>>(), ["/data/0", "/data/2", "/data/3"]);
-        assert_eq!(selection.records.iter().map(|record| record.primary_key.clone()).collect::<Vec<_>>(), [vec![json!(7)], vec![json!(null)], vec![json!("x")]]);
+        assert_eq!(
+            selection.records.iter().map(|record| record.primary_key.clone()).collect::<Vec<_>>(),
+            [vec![json!(7)], vec![json!(null)], vec![json!("x")]]
+        );
         assert!(selection.records.iter().all(|record| record.emitted.is_none() && record.transformations.is_empty()));
         assert_eq!((selection.raw_count, selection.ignored, selection.filtered), (4, 1, 0));
     }

@@ -104,7 +104,11 @@ fn search<'v>(value: &'v Value, name: &str, depth: usize) -> Option<&'v Value> {
     }
 }
 
-fn entries(nested: &Option<crate::connector::component::value::Nested>, field: &'static str, scope: &Scope) -> Result<Vec<(String, Value)>, ReadingError> {
+fn entries(
+    nested: &Option<crate::connector::component::value::Nested>,
+    field: &'static str,
+    scope: &Scope,
+) -> Result<Vec<(String, Value)>, ReadingError> {
     let Some(nested) = nested else { return Ok(Vec::new()) };
     match nested.value(scope, Literals::Any).map_err(ReadingError::expression(field))? {
         Value::Object(map) => Ok(map.into_iter().filter(|(_, value)| !value.is_null()).collect()),
@@ -126,7 +130,9 @@ mod tests {
     use crate::connector::reading::support::scope;
 
     fn oauth(members: &str) -> Box<OAuthAuthenticator> {
-        let yaml = format!("{{type: OAuthAuthenticator, token_refresh_endpoint: 'https://{{{{ config.shop }}}}.example/token', client_id: c, client_secret: \"{{{{ config['secret'] }}}}\", {members}}}");
+        let yaml = format!(
+            "{{type: OAuthAuthenticator, token_refresh_endpoint: 'https://{{{{ config.shop }}}}.example/token', client_id: c, client_secret: \"{{{{ config['secret'] }}}}\", {members}}}"
+        );
         match component(&yaml, "HttpRequester", "authenticator") {
             Authenticator::OAuthAuthenticator(oauth) => oauth,
             other => panic!("{other:?}"),
@@ -147,10 +153,19 @@ mod tests {
     #[test]
     fn grants_are_asked_for() {
         let refresh = form("refresh_token: \"{{ config['refresh'] }}\", refresh_request_body: {grant_type: x, audience: a}");
-        let expected = pairs(&[("grant_type", "refresh_token"), ("client_id", "c"), ("client_secret", "s"), ("refresh_token", "r"), ("audience", "a")]);
+        let expected = pairs(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", "c"),
+            ("client_secret", "s"),
+            ("refresh_token", "r"),
+            ("audience", "a"),
+        ]);
         assert_eq!(refresh, expected);
         let client = form("grant_type: client_credentials, scopes: [a, b]");
-        assert_eq!(client, pairs(&[("grant_type", "client_credentials"), ("client_id", "c"), ("client_secret", "s"), ("scopes", "a"), ("scopes", "b")]));
+        assert_eq!(
+            client,
+            pairs(&[("grant_type", "client_credentials"), ("client_id", "c"), ("client_secret", "s"), ("scopes", "a"), ("scopes", "b")])
+        );
         let header = form("grant_type: client_credentials, refresh_request_headers: {Authorization: Basic x}");
         assert_eq!(header, pairs(&[("grant_type", "client_credentials")]));
     }
@@ -164,7 +179,9 @@ mod tests {
         assert_eq!((answer.access_token.expose().as_str(), answer.expires_in_s), ("t", 60));
         assert_eq!(answer.refresh_token.unwrap().expose(), "n");
         assert_eq!(read(json!({"token": "t"})).unwrap().expires_in_s, LIFETIME_DEFAULT_S);
-        for refused in [json!({"access_token": "t"}), json!({"token": ""}), json!([]), json!({"a": {"a": {"a": {"a": {"a": {"token": "t"}}}}}})] {
+        for refused in
+            [json!({"access_token": "t"}), json!({"token": ""}), json!([]), json!({"a": {"a": {"a": {"a": {"a": {"token": "t"}}}}}})]
+        {
             assert!(read(refused.clone()).is_none(), "{refused}");
         }
     }
