@@ -61,8 +61,12 @@ pub struct Tokens {
     pub expires_at: Option<Timestamp>,
     /// When the pair was received: what a tenth of its lifetime counts from.
     pub issued_at: Timestamp,
-    /// The scopes that were granted, if the server said so.
-    pub scopes: Option<Vec<String>>,
+    /// The token type as the application wrote it; empty when it did not.
+    pub token_type: String,
+    /// The scopes that were granted; empty when the application did not say.
+    pub scopes: Vec<String>,
+    /// The other members of the token answer, as a JSON object: they may hold secrets.
+    pub extra: Secret<String>,
 }
 
 /// What is known of the last renewal.
@@ -129,7 +133,9 @@ struct PlainTokens {
     refresh_token: Option<String>,
     expires_at: Option<Timestamp>,
     issued_at: Timestamp,
-    scopes: Option<Vec<String>>,
+    token_type: String,
+    scopes: Vec<String>,
+    extra: String,
 }
 
 impl Drop for Plain {
@@ -138,6 +144,7 @@ impl Drop for Plain {
         if let Some(tokens) = &mut self.tokens {
             tokens.access_token.zeroize();
             tokens.refresh_token.zeroize();
+            tokens.extra.zeroize();
         }
     }
 }
@@ -170,7 +177,9 @@ impl Credentials {
             refresh_token: tokens.refresh_token.take().map(Secret::new),
             expires_at: tokens.expires_at,
             issued_at: tokens.issued_at,
-            scopes: tokens.scopes.take(),
+            token_type: std::mem::take(&mut tokens.token_type),
+            scopes: std::mem::take(&mut tokens.scopes),
+            extra: Secret::new(std::mem::take(&mut tokens.extra)),
         });
         let config = Secret::new(std::mem::take(&mut plain.config));
         Ok(Credential { generation: row.generation, config, tokens, renewal: plain.renewal })
@@ -211,7 +220,9 @@ impl Credentials {
                 refresh_token: tokens.refresh_token.as_ref().map(|token| token.expose().clone()),
                 expires_at: tokens.expires_at,
                 issued_at: tokens.issued_at,
+                token_type: tokens.token_type.clone(),
                 scopes: tokens.scopes.clone(),
+                extra: tokens.extra.expose().clone(),
             }),
             renewal: credential.renewal,
         };

@@ -9,6 +9,7 @@
 //! close waits until the last of them is gone.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -43,12 +44,20 @@ pub struct GateClosed {
 #[derive(Clone)]
 pub struct Gates {
     store: Store,
-    passages: Arc<Mutex<HashMap<ConnectionKey, Weak<Passage>>>>,
+    passages: Arc<Mutex<Passages>>,
+}
+
+#[derive(Default)]
+struct Passages {
+    of: HashMap<ConnectionKey, Weak<Passage>>,
+    /// Those whose stop is not durable yet: nothing but this says that they may not be authorized now.
+    closing: HashSet<ConnectionKey>,
 }
 
 /// What the permits of one gate share: only there while there is a permit.
 struct Passage {
-    epoch: Epoch,
+    /// What the gate must be for a request to start. Not open: the passage of an authorization.
+    state: GateState,
     token: CancellationToken,
     in_flight: watch::Sender<usize>,
 }
@@ -78,21 +87,45 @@ impl Gates {
     /// [`GateClosed`]; also when the store cannot tell, since a gate that cannot be seen is not open.
     pub fn permit(&self, owner: ConnectionKey) -> Result<Permit, GateClosed> {
         let mut passages = self.passages.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = self.store.gate(owner).map_err(|error| {
-            tracing::error!(connection = %owner, error = &error as &dyn std::error::Error, "a gate cannot be read and counts as closed");
-            GateClosed { owner }
-        })?;
-        if !state.open {
+        let state = self.look(owner)?;
+        if state.open { Ok(self.pass(owner, state, &mut passages)) } else { Err(GateClosed { owner }) }
+    }
+
+    /// A permit for the requests that authorize a connection: it needs no open gate, since that opens with the first
+    /// token, but a revocation stops it just as any other. It stores nothing: its epoch is that of a closed gate.
+    ///
+    /// # Errors
+    /// [`GateClosed`] when the connection was revoked, or is being stopped at this moment.
+    pub fn permit_to_authorize(&self, owner: ConnectionKey) -> Result<Permit, GateClosed> {
+        let mut passages = self.passages.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.look(owner)?;
+        let revoked = self.store.stop(owner).is_some_and(|stop| stop.reason == StopReason::Revoked);
+        if revoked || passages.closing.contains(&owner) {
             return Err(GateClosed { owner });
         }
-        let present = passages.get(&owner).and_then(Weak::upgrade).filter(|passage| passage.epoch == state.epoch);
-        let passage = present.unwrap_or_else(|| {
-            passages.retain(|_, passage| passage.strong_count() > 0);
-            let passage = Arc::new(Passage { epoch: state.epoch, token: CancellationToken::new(), in_flight: watch::Sender::new(0) });
-            passages.insert(owner, Arc::downgrade(&passage));
-            passage
-        });
-        Ok(Permit { owner, store: self.store.clone(), passage })
+        Ok(self.pass(owner, state, &mut passages))
+    }
+
+    fn look(&self, owner: ConnectionKey) -> Result<GateState, GateClosed> {
+        self.store.gate(owner).map_err(|error| {
+            tracing::error!(connection = %owner, error = &error as &dyn std::error::Error, "a gate cannot be read and counts as closed");
+            GateClosed { owner }
+        })
+    }
+
+    /// The passage of a gate in this state; one of another state is worthless and ends.
+    fn pass(&self, owner: ConnectionKey, state: GateState, passages: &mut Passages) -> Permit {
+        let passage = match passages.of.get(&owner).and_then(Weak::upgrade) {
+            Some(present) if present.state == state && !present.token.is_cancelled() => present,
+            other => {
+                other.inspect(|worthless| worthless.token.cancel());
+                passages.of.retain(|_, passage| passage.strong_count() > 0);
+                let passage = Arc::new(Passage { state, token: CancellationToken::new(), in_flight: watch::Sender::new(0) });
+                passages.of.insert(owner, Arc::downgrade(&passage));
+                passage
+            }
+        };
+        Permit { owner, store: self.store.clone(), passage }
     }
 
     /// Whether the gate is open, and its epoch.
@@ -108,6 +141,7 @@ impl Gates {
     /// # Errors
     /// When the list of stops cannot be written: the gates are closed in this process all the same.
     pub async fn close(&self, owners: &[ConnectionKey], reason: StopReason, at: Timestamp) -> Result<(), StoreError> {
+        self.passages.lock().unwrap_or_else(PoisonError::into_inner).closing.extend(owners);
         let mut stops = Vec::with_capacity(owners.len());
         let mut failed = None;
         for owner in owners {
@@ -118,7 +152,7 @@ impl Gates {
         }
         let passages: Vec<Arc<Passage>> = {
             let passages = self.passages.lock().unwrap_or_else(PoisonError::into_inner);
-            owners.iter().filter_map(|owner| passages.get(owner).and_then(Weak::upgrade)).collect()
+            owners.iter().filter_map(|owner| passages.of.get(owner).and_then(Weak::upgrade)).collect()
         };
         passages.iter().for_each(|passage| passage.token.cancel());
         let store = self.store.clone();
@@ -129,7 +163,13 @@ impl Gates {
                 tracing::error!("a cancelled request is still held after {DROP_WAIT_MAX:?}; what it brings cannot be stored");
             }
         }
-        recorded.and(failed.map_or(Ok(()), Err))
+        let closed = recorded.and(failed.map_or(Ok(()), Err));
+        // A revocation that is not durable holds in this process all the same.
+        if closed.is_ok() || reason != StopReason::Revoked {
+            let mut passages = self.passages.lock().unwrap_or_else(PoisonError::into_inner);
+            passages.closing.retain(|owner| !owners.contains(owner));
+        }
+        closed
     }
 }
 
@@ -141,7 +181,7 @@ impl Permit {
 
     /// The epoch, for the fence of a write.
     pub fn epoch(&self) -> Epoch {
-        self.passage.epoch
+        self.passage.state.epoch
     }
 
     /// Returns when the gate is closed.
@@ -163,7 +203,7 @@ impl Permit {
         self.passage.in_flight.send_modify(|count| *count += 1);
         let in_flight = InFlight { passage: self.passage.clone() };
         match self.store.gate(self.owner) {
-            Ok(state) if state == (GateState { epoch: self.passage.epoch, open: true }) => Ok(in_flight),
+            Ok(state) if state == self.passage.state && !self.is_cancelled() => Ok(in_flight),
             _ => Err(GateClosed { owner: self.owner }),
         }
     }
@@ -242,5 +282,26 @@ mod tests {
         let mut late = Unit::default();
         late.fence(OWNER, old.epoch());
         assert!(store.commit(late).await.is_err());
+    }
+
+    /// Goal: a revocation also stops what authorizes a connection, whose gate was never open.
+    #[tokio::test]
+    async fn an_authorization_is_stopped_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, gates) = opened(directory.path()).await;
+        let pending = ConnectionKey { tenant: 1, connection: 2 };
+        assert!(gates.permit(pending).is_err());
+        let permit = gates.permit_to_authorize(pending).unwrap();
+        assert!(permit.begin_request().is_ok());
+        gates.close(&[pending], StopReason::Revoked, Timestamp::UNIX_EPOCH).await.unwrap();
+        assert!(permit.is_cancelled() && permit.begin_request().is_err() && gates.permit_to_authorize(pending).is_err());
+        gates.close(&[OWNER], StopReason::NeedsReauthorization, Timestamp::UNIX_EPOCH).await.unwrap();
+        let again = gates.permit_to_authorize(OWNER).unwrap();
+        assert!(again.begin_request().is_ok());
+        let mut unit = Unit::default();
+        unit.open_gate(OWNER, 2);
+        store.commit(unit).await.unwrap();
+        assert!(again.begin_request().is_err() && gates.permit(OWNER).unwrap().begin_request().is_ok());
+        assert!(again.is_cancelled(), "the passage of the closed gate ended when the open one was taken");
     }
 }

@@ -1,9 +1,23 @@
 //! A connection's life, its gate and its credential.
 
+mod connectors;
 pub mod credential;
+mod definition;
 pub mod gate;
+mod registry;
+pub mod schedule;
 mod state;
+#[cfg(test)]
+pub(crate) mod test_gate;
 
+pub use self::connectors::Connectors;
+pub use self::connectors::ConnectorsError;
+pub use self::definition::DefinitionError;
+pub use self::definition::Definitions;
+pub use self::registry::ConnectionError;
+pub use self::registry::Connections;
+pub use self::registry::NewConnection;
+pub use self::registry::entry;
 pub use self::state::Active;
 pub use self::state::Connection;
 pub use self::state::Erased;

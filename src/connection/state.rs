@@ -125,8 +125,8 @@ pub struct Erased {
     pub at: Timestamp,
     /// By which act; unknown when only the keyring tells of it (an old copy of the store).
     pub by: Option<ErasureId>,
-    /// The revocation before it.
-    pub revoked: Revoked,
+    /// The revocation before it; unknown likewise.
+    pub revoked: Option<Revoked>,
 }
 
 impl Row for Connection {
@@ -227,6 +227,26 @@ impl Connection {
         }
     }
 
+    /// What the keyring says of a connection whose keys are gone, whatever the store remembers of it.
+    pub(super) fn found_erased(self, at: Timestamp) -> Connection {
+        match &self.state {
+            State::Erased(_) => self,
+            State::Revoked(revoked) => {
+                let revoked = Some(revoked.clone());
+                self.become_state(|_| State::Erased(Erased { at, by: None, revoked }))
+            }
+            _ => self.become_state(|_| State::Erased(Erased { at, by: None, revoked: None })),
+        }
+    }
+
+    /// What the list of stops says of a connection, whatever its row remembers.
+    pub(super) fn found_revoked(self, at: Timestamp) -> Connection {
+        match &self.state {
+            State::Revoked(_) | State::Erased(_) => self,
+            _ => self.become_state(|_| State::Revoked(Revoked { at, by: RevocationId::from_bytes([0; 16]) })),
+        }
+    }
+
     /// Ended for good. Possible from every state but the final ones.
     ///
     /// # Errors
@@ -263,6 +283,6 @@ impl Connection<Active> {
 impl Connection<Revoked> {
     /// Made unreadable.
     pub fn erase(self, at: Timestamp, by: Option<ErasureId>) -> Connection<Erased> {
-        self.become_state(|revoked| Erased { at, by, revoked })
+        self.become_state(|revoked| Erased { at, by, revoked: Some(revoked) })
     }
 }

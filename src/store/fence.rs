@@ -57,7 +57,7 @@ impl Fences {
         }
         let value = self.db.get(row::key_bytes::<GateState>(&owner)).map_err(StoreError::engine)?;
         let mut state = value.map(|value| row::decode::<GateState>(&value)).transpose()?.unwrap_or(GateState { epoch: 0, open: false });
-        let stopped = self.stops.lock().unwrap_or_else(PoisonError::into_inner).epoch(owner);
+        let stopped = self.stops.lock().unwrap_or_else(PoisonError::into_inner).of(owner).map(|stop| stop.epoch);
         if stopped >= Some(state.epoch) {
             state = GateState { epoch: stopped.unwrap_or(state.epoch), open: false };
         }
@@ -83,6 +83,10 @@ impl Fences {
     /// Makes stops durable.
     pub fn record(&self, stops: &[Stop]) -> Result<(), StoreError> {
         self.stops.lock().unwrap_or_else(PoisonError::into_inner).append(stops)
+    }
+
+    pub fn stop(&self, owner: ConnectionKey) -> Option<Stop> {
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner).of(owner)
     }
 
     pub fn stops(&self) -> Vec<Stop> {

@@ -86,6 +86,8 @@ tables! {
     RunIds = b'r', "run ids", Erasure::Kept("the integration log: counts, times and errors of runs; no payload");
     /// pull id, run id -> t c.
     Pulls = b'p', "pulls", Erasure::Kept("the integration log: counts, times and errors of runs; no payload");
+    /// run id -> t c, while the run has not ended.
+    RunsUnderWay = b'w', "runs under way", Erasure::Unrelated;
     /// revocation id -> who stopped what, and the signed receipt.
     Revocations = b'Y', "revocations", Erasure::Kept(PROOF);
     /// erasure id -> the request and how far it is.

@@ -224,6 +224,11 @@ impl Store {
         self.inner.fences.stops()
     }
 
+    /// The last stop of one connection.
+    pub fn stop(&self, owner: ConnectionKey) -> Option<Stop> {
+        self.inner.fences.stop(owner)
+    }
+
     /// Reads sealed bytes from a segment file.
     ///
     /// # Errors

@@ -100,9 +100,9 @@ impl Stops {
         Ok(stops)
     }
 
-    /// The epoch up to which a connection's gate is closed.
-    pub fn epoch(&self, owner: ConnectionKey) -> Option<Epoch> {
-        self.latest.get(&owner).map(|stop| stop.epoch)
+    /// The last stop of a connection.
+    pub fn of(&self, owner: ConnectionKey) -> Option<Stop> {
+        self.latest.get(&owner).copied()
     }
 
     /// The last stop of each connection.
@@ -193,7 +193,7 @@ mod tests {
         drop(stops);
         let mut stops = Stops::open(&path).unwrap();
         assert_eq!(stops.latest.get(&ConnectionKey { tenant: 1, connection: 1 }), Some(&stop(1, 1, StopReason::Revoked)));
-        assert_eq!(stops.epoch(ConnectionKey { tenant: 1, connection: 2 }), Some(4));
+        assert_eq!(stops.of(ConnectionKey { tenant: 1, connection: 2 }).map(|stop| stop.epoch), Some(4));
         stops.append(&[stop(3, 1, StopReason::Revoked)]).unwrap();
         assert_eq!(Stops::open(&path).unwrap().latest.len(), 3);
     }

@@ -16,7 +16,9 @@ use tokio::sync::oneshot;
 
 use crate::ids::ConnectionKey;
 use crate::merkle;
+use crate::merkle::Frontier;
 use crate::merkle::Hash;
+use crate::merkle::NodeId;
 use crate::store::Row;
 use crate::store::StoreError;
 use crate::store::Table;
@@ -78,16 +80,9 @@ pub(super) struct Writer {
     tree: Frontier,
 }
 
-/// The complete subtrees that the log's present size is made of, by level.
-#[derive(Clone, Default)]
-struct Frontier {
-    size: u64,
-    subtrees: Vec<Option<Hash>>,
-}
-
 impl Writer {
     pub fn new(db: sled::Db, log: File, fences: Arc<Fences>, segments: Arc<Segments>) -> Result<Self, StoreError> {
-        let tree = Frontier::load(&db)?;
+        let tree = load(&db)?;
         Ok(Writer { db, log, fences, segments, tree })
     }
 
@@ -163,7 +158,7 @@ impl Writer {
             insert(&mut batch, key, value.as_deref());
         }
         let mut tree = self.tree.clone();
-        let first_leaf = tree.append(&unit.leaves, &mut batch);
+        let first_leaf = append(&mut tree, &unit.leaves, &mut batch);
         for (leaf, follow) in unit.follows {
             for (key, value) in follow(first_leaf + leaf as u64) {
                 insert(&mut batch, &key, value.as_deref());
@@ -225,59 +220,30 @@ fn insert(batch: &mut sled::Batch, key: &[u8], value: Option<&[u8]>) {
     }
 }
 
-impl Frontier {
-    fn load(db: &sled::Db) -> Result<Self, StoreError> {
-        let head = db.get(row::key_bytes::<AuditHead>(&())).map_err(StoreError::engine)?;
-        let size = head.map(|value| row::decode::<AuditHead>(&value)).transpose()?.map_or(0, |head| head.size);
-        let mut subtrees = Vec::new();
-        for level in 0..u64::BITS - size.leading_zeros() {
-            // The subtree of a set bit is the last complete one of its level.
-            let subtree = if size >> level & 1 == 1 {
-                let key = row::key_bytes::<AuditNode>(&(level as u8, (size >> level) - 1));
-                let value = db.get(key).map_err(StoreError::engine)?.ok_or(StoreError::Malformed { table: Table::AuditNodes.name() })?;
-                Some(row::decode::<AuditNode>(&value)?.0)
-            } else {
-                None
-            };
-            subtrees.push(subtree);
-        }
-        Ok(Frontier { size, subtrees })
-    }
+/// The log's right edge, as its rows tell it.
+fn load(db: &sled::Db) -> Result<Frontier, StoreError> {
+    let head = db.get(row::key_bytes::<AuditHead>(&())).map_err(StoreError::engine)?;
+    let size = head.map(|value| row::decode::<AuditHead>(&value)).transpose()?.map_or(0, |head| head.size);
+    Frontier::load(size, &mut |node: NodeId| {
+        let value = db.get(row::key_bytes::<AuditNode>(&(node.level, node.index))).map_err(StoreError::engine)?;
+        let value = value.ok_or(StoreError::Malformed { table: Table::AuditNodes.name() })?;
+        Ok(row::decode::<AuditNode>(&value)?.0)
+    })
+}
 
-    /// Adds leaves, their nodes and the new head to the batch; the index of the first.
-    fn append(&mut self, leaves: &[Vec<u8>], batch: &mut sled::Batch) -> u64 {
-        let first = self.size;
-        for leaf in leaves {
-            put(batch, &self.size, &AuditLeaf(leaf.clone()));
-            self.push(merkle::leaf_hash(leaf), batch);
+/// Adds leaves, the nodes that are complete with them and the new head to the batch; the index of the first leaf.
+fn append(tree: &mut Frontier, leaves: &[Vec<u8>], batch: &mut sled::Batch) -> u64 {
+    let first = tree.size();
+    for leaf in leaves {
+        put(batch, &tree.size(), &AuditLeaf(leaf.clone()));
+        for (node, hash) in tree.push(merkle::leaf_hash(leaf)) {
+            put(batch, &(node.level, node.index), &AuditNode(hash));
         }
-        if !leaves.is_empty() {
-            put(batch, &(), &AuditHead { size: self.size, root: self.root() });
-        }
-        first
     }
-
-    fn push(&mut self, leaf: Hash, batch: &mut sled::Batch) {
-        let (mut level, mut hash) = (0, leaf);
-        loop {
-            put(batch, &(level as u8, self.size >> level), &AuditNode(hash));
-            if self.subtrees.len() == level {
-                self.subtrees.push(None);
-            }
-            match self.subtrees[level].take() {
-                Some(left) => hash = merkle::node_hash(&left, &hash),
-                None => break,
-            }
-            level += 1;
-        }
-        self.subtrees[level] = Some(hash);
-        self.size += 1;
+    if !leaves.is_empty() {
+        put(batch, &(), &AuditHead { size: tree.size(), root: tree.root() });
     }
-
-    fn root(&self) -> Hash {
-        let joined = self.subtrees.iter().flatten().copied().reduce(|right, left| merkle::node_hash(&left, &right));
-        joined.unwrap_or_else(merkle::empty_root)
-    }
+    first
 }
 
 /// Rows of plain numbers and hashes always serialise.

@@ -8,18 +8,82 @@ use std::sync::PoisonError;
 use crate::clock::Timestamp;
 use crate::ids::ConnectionKey;
 use crate::vault::DestroyedKey;
-use crate::vault::DestroyedKeys;
 use crate::vault::KeyKind;
 use crate::vault::Slot;
 use crate::vault::Vault;
 use crate::vault::VaultError;
-use crate::vault::hierarchy::WrappedConnection;
-use crate::vault::hierarchy::WrappedKey;
-use crate::vault::hierarchy::get;
-use crate::vault::hierarchy::secret_slot;
+use crate::vault::secrets::secret_slot;
+use crate::vault::wrapped::WrappedConnection;
+use crate::vault::wrapped::WrappedKey;
+use crate::vault::wrapped::get;
+
+/// What a destruction destroyed, for the certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestroyedKeys {
+    /// The names of the keys: kind, id, and an extent's number.
+    pub ids: Vec<String>,
+    /// When it was decided.
+    pub at: Timestamp,
+}
 
 impl Vault {
-    pub(super) fn destroy(&self, kind: KeyKind, owner: ConnectionKey) -> Result<DestroyedKeys, VaultError> {
+    /// Destroys the key of a connection's credential, for good: none is made again.
+    ///
+    /// # Errors
+    /// When the list or the file cannot be written; opening the vault then finishes what was listed.
+    pub fn credential_destroy(&self, owner: ConnectionKey) -> Result<DestroyedKeys, VaultError> {
+        self.destroy(KeyKind::Credential, owner)
+    }
+
+    /// Destroys the key of the credential that waited to be revoked.
+    ///
+    /// # Errors
+    /// When the list or the file cannot be written; opening the vault then finishes what was listed.
+    pub fn revoking_destroy(&self, owner: ConnectionKey) -> Result<DestroyedKeys, VaultError> {
+        self.destroy(KeyKind::Revoking, owner)
+    }
+
+    /// Destroys a connection's keys: its own, its extents', its credentials'. Copies that are held stop sealing and opening
+    /// before this returns.
+    ///
+    /// # Errors
+    /// When the list or a file cannot be written; opening the vault then finishes what was listed.
+    pub fn connection_destroy(&self, owner: ConnectionKey) -> Result<DestroyedKeys, VaultError> {
+        self.destroy(KeyKind::Connection, owner)
+    }
+
+    /// Destroys a tenant's key and the keys of all its connections.
+    ///
+    /// # Errors
+    /// When the list or a file cannot be written; opening the vault then finishes what was listed.
+    pub fn tenant_destroy(&self, tenant: u32) -> Result<DestroyedKeys, VaultError> {
+        self.destroy(KeyKind::Tenant, ConnectionKey { tenant, connection: 0 })
+    }
+
+    /// Whether a connection's key was destroyed, by itself or with its tenant's.
+    pub fn is_destroyed(&self, owner: ConnectionKey) -> bool {
+        self.destroyed_at(owner).is_some()
+    }
+
+    /// When the destruction of a connection's key was decided.
+    pub fn destroyed_at(&self, owner: ConnectionKey) -> Option<Timestamp> {
+        self.gone(KeyKind::Connection, owner)
+    }
+
+    /// Whether the key of a connection's credential was destroyed, alone or with the connection.
+    pub fn is_credential_destroyed(&self, owner: ConnectionKey) -> bool {
+        self.gone(KeyKind::Credential, owner).is_some()
+    }
+
+    /// Every key that was ever destroyed, oldest first: what a restore of an older keyring needs.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub fn destroyed_list(&self) -> Result<Vec<DestroyedKey>, VaultError> {
+        self.keyring.destroyed()
+    }
+
+    fn destroy(&self, kind: KeyKind, owner: ConnectionKey) -> Result<DestroyedKeys, VaultError> {
         let _change = self.changing();
         let at = self.clock.now();
         let slots = self.slots_under(kind, owner)?;
@@ -145,5 +209,11 @@ impl Vault {
 
     pub(super) fn refuse_destroyed(&self, kind: KeyKind, owner: ConnectionKey) -> Result<(), VaultError> {
         self.gone(kind, owner).map_or(Ok(()), |_| Err(VaultError::Destroyed { what: kind.as_str(), owner }))
+    }
+}
+
+impl DestroyedKeys {
+    pub(super) fn of(keys: &[DestroyedKey], at: Timestamp) -> Self {
+        DestroyedKeys { ids: keys.iter().map(DestroyedKey::to_string).collect(), at }
     }
 }

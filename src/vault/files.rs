@@ -20,10 +20,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use ring::digest;
 use ring::rand::SecureRandom;
 
-use crate::clock::Timestamp;
 use crate::ids::ConnectionKey;
 use crate::ids::Entropy;
 use crate::vault::DestroyedKey;
@@ -31,17 +29,12 @@ use crate::vault::KeyKind;
 use crate::vault::Keyring;
 use crate::vault::Slot;
 use crate::vault::VaultError;
+use crate::vault::list;
+use crate::vault::list::CHECK_BYTES;
+use crate::vault::list::check;
 
 /// The first bytes of each file: what it is, and the version of its form.
 const MAGIC: &[u8] = b"headgate-keyring\x01";
-/// The bytes of SHA-256 that guard a file or an entry against damage; against attack the AEAD inside does.
-const CHECK_BYTES: usize = 8;
-/// The bytes of an entry of the list of destroyed keys.
-const ENTRY_BYTES: usize = ENTRY_BODY_BYTES + CHECK_BYTES;
-const ENTRY_BODY_BYTES: usize = 1 + 1 + 8 + 4 + 16 + 8;
-/// The version of an entry's form, its first byte.
-const ENTRY_VERSION: u8 = 1;
-
 const TENANTS: &str = "tenants";
 const CONNECTIONS: &str = "connections";
 const CREDENTIALS: &str = "credentials";
@@ -253,23 +246,19 @@ impl Keyring for FileKeyring {
     fn destroyed(&self) -> Result<Vec<DestroyedKey>, VaultError> {
         let path = self.folder.join(DESTROYED);
         let bytes = fs::read(&path).map_err(|source| VaultError::io("read", &path, source))?;
-        let mut entries = bytes.chunks(ENTRY_BYTES).map(DestroyedKey::from_entry);
-        let whole: Vec<_> = entries.by_ref().map_while(|entry| entry).collect();
-        // What follows the first unreadable entry was being written when the power went, unless a whole entry follows:
-        // then the list is damaged, and what it has lost would come back to life.
-        if entries.any(|entry| entry.is_some()) { Err(VaultError::Corrupt { path }) } else { Ok(whole) }
+        list::read(&bytes).ok_or(VaultError::Corrupt { path })
     }
 
     fn record_destroyed(&self, keys: &[DestroyedKey]) -> Result<(), VaultError> {
         let path = self.folder.join(DESTROYED);
-        let whole = self.destroyed()?.len() * ENTRY_BYTES;
+        let whole = self.destroyed()?.len() * list::ENTRY_BYTES;
         let append = || {
             self.step()?;
             let mut file = OpenOptions::new().append(true).open(&path)?;
             file.set_len(whole as u64)?;
             for key in keys {
                 self.step()?;
-                file.write_all(&key.to_entry())?;
+                file.write_all(&list::entry(key))?;
             }
             self.step()?;
             file.sync_all()
@@ -302,41 +291,9 @@ impl Slot {
     }
 }
 
-impl DestroyedKey {
-    fn to_entry(&self) -> Vec<u8> {
-        let mut entry = Vec::with_capacity(ENTRY_BYTES);
-        entry.extend_from_slice(&[ENTRY_VERSION, self.kind as u8]);
-        entry.extend_from_slice(&self.owner.to_bytes());
-        entry.extend_from_slice(&self.extent.to_be_bytes());
-        entry.extend_from_slice(&self.id);
-        entry.extend_from_slice(&self.at.as_millisecond().to_be_bytes());
-        entry.extend_from_slice(&check(&entry));
-        entry
-    }
-
-    fn from_entry(entry: &[u8]) -> Option<Self> {
-        let (body, sum) = entry.split_last_chunk::<CHECK_BYTES>()?;
-        if check(body) != *sum {
-            return None;
-        }
-        let (&[version, kind], rest) = body.split_first_chunk::<2>()?;
-        let (owner, rest) = rest.split_first_chunk::<8>()?;
-        let (extent, rest) = rest.split_first_chunk::<4>()?;
-        let (id, rest) = rest.split_first_chunk::<16>()?;
-        let at = Timestamp::from_millisecond(i64::from_be_bytes(rest.try_into().ok()?)).ok()?;
-        let kind = KeyKind::from_number(kind).filter(|_| version == ENTRY_VERSION)?;
-        Some(DestroyedKey { kind, owner: ConnectionKey::from_bytes(*owner), extent: u32::from_be_bytes(*extent), id: *id, at })
-    }
-}
-
 fn unframe(framed: &[u8]) -> Option<&[u8]> {
     let (guarded, sum) = framed.split_last_chunk::<CHECK_BYTES>()?;
     guarded.strip_prefix(MAGIC).filter(|_| check(guarded) == *sum)
-}
-
-fn check(bytes: &[u8]) -> [u8; CHECK_BYTES] {
-    let digest = digest::digest(&digest::SHA256, bytes);
-    std::array::from_fn(|index| digest.as_ref()[index])
 }
 
 /// `path` with `suffix` after its name; no name in a keyring has a dot of its own.

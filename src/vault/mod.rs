@@ -12,22 +12,26 @@
 //! the list names.
 
 mod destruction;
+mod extents;
 mod files;
 mod hierarchy;
 mod keyring;
 mod keys;
+mod list;
 mod master;
 mod seal;
+mod secrets;
 mod signing;
 #[cfg(test)]
 mod tests;
+mod wrapped;
 
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
+pub use destruction::DestroyedKeys;
 pub use files::FileKeyring;
-pub use hierarchy::DestroyedKeys;
 pub use hierarchy::HighestNumbers;
 pub use hierarchy::Vault;
 pub use keyring::DestroyedKey;

@@ -11,10 +11,12 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::ids::Entropy;
 use crate::vault::Slot;
+use crate::vault::Vault;
 use crate::vault::VaultError;
-use crate::vault::hierarchy;
 use crate::vault::seal::Cipher;
 use crate::vault::seal::Place;
+use crate::vault::wrapped::NOBODY;
+use crate::vault::wrapped::get;
 
 /// What a signing key signs; never both, so that a note cannot be passed off as a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,6 +89,47 @@ pub struct PublicKey {
     pub retired_at: Option<Timestamp>,
 }
 
+impl Vault {
+    /// The key that signs statements or notes now.
+    ///
+    /// # Errors
+    /// When the keyring's value is missing or damaged.
+    pub fn signing_key(&self, signs: SigningUse) -> Result<SigningKey, VaultError> {
+        self.signing()?.current(signs, &self.root)
+    }
+
+    /// The name under which this installation signs: the origin of its log.
+    ///
+    /// # Errors
+    /// When the keyring's value is missing or damaged.
+    pub fn signing_origin(&self) -> Result<String, VaultError> {
+        Ok(self.signing()?.origin)
+    }
+
+    /// The verification keys, retired ones included.
+    ///
+    /// # Errors
+    /// When the keyring's value is missing or damaged.
+    pub fn public_keys(&self) -> Result<Vec<PublicKey>, VaultError> {
+        Ok(self.signing()?.public())
+    }
+
+    /// Puts a new signing key in the place of the one that signs now, which is retired: it stays listed, and cannot sign.
+    ///
+    /// # Errors
+    /// When the keyring cannot be read or written.
+    pub fn signing_rotate(&self, signs: SigningUse) -> Result<(), VaultError> {
+        let _change = self.changing();
+        let mut file = self.signing()?;
+        file.add(signs, &self.root, &self.entropy, self.clock.now());
+        self.put(Slot::Signing, &file)
+    }
+
+    fn signing(&self) -> Result<SigningFile, VaultError> {
+        get(&*self.keyring, Slot::Signing)?.ok_or(VaultError::Malformed { slot: Slot::Signing })
+    }
+}
+
 /// The value of [`Slot::Signing`].
 #[derive(Serialize, Deserialize)]
 pub(super) struct SigningFile {
@@ -141,7 +184,7 @@ impl SigningFile {
 }
 
 fn place(signs: SigningUse, public: &[u8; 32]) -> Place<'_> {
-    Place { purpose: signs.purpose(), owner: hierarchy::NOBODY, key: [0; 16], detail: public }
+    Place { purpose: signs.purpose(), owner: NOBODY, key: [0; 16], detail: public }
 }
 
 fn new_pkcs8(entropy: &Entropy) -> ring::pkcs8::Document {

@@ -271,6 +271,75 @@ fn the_master_key_can_be_changed() {
     assert_eq!(sealed[&A].opens(&vault, A), [true; 5]);
 }
 
+/// Wherever the making of a keyring stops it can be made again; wherever a rotation stops one of the two keys opens it.
+#[test]
+fn a_crash_in_creation_or_rotation_locks_nobody_out() {
+    for steps in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let keyring = FileKeyring::create(&dir.path().join("keyring"), Entropy::system()).unwrap();
+        let fault = keyring.fault();
+        fault.stop_after(steps);
+        let made = Vault::create_in(Box::new(keyring), &master(), Entropy::system(), clock());
+        let Ok(vault) = made else {
+            let again = Vault::create(dir.path(), &master(), Entropy::system(), clock()).map(drop);
+            again.or_else(|_| open(dir.path()).map(drop)).unwrap();
+            continue;
+        };
+        drop(vault);
+        open(dir.path()).unwrap();
+        break;
+    }
+    let (furnished, sealed) = furnished();
+    let new = MasterKey::new(Secret::new([9; 32]));
+    for steps in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        copy(furnished.path(), dir.path());
+        let keyring = FileKeyring::open(&dir.path().join("keyring"), Entropy::system()).unwrap();
+        let fault = keyring.fault();
+        let vault = Vault::open_in(Box::new(keyring), &master(), Entropy::system(), clock()).unwrap();
+        fault.stop_after(steps);
+        let answered = vault.rewrap_root(&new).is_ok();
+        drop(vault);
+        let vault = Vault::open(dir.path(), &new, Entropy::system(), clock());
+        let vault = if answered { vault } else { vault.or_else(|_| open(dir.path())) };
+        assert_eq!(sealed[&A].opens(&vault.unwrap(), A), [true; 5], "stopped after {steps}");
+        if answered {
+            break;
+        }
+    }
+}
+
+/// Threads that ask for extents and keys at once get the same ones, and none is lost from the file.
+#[test]
+fn extents_are_made_once() {
+    let (dir, _) = furnished();
+    let vault = open(dir.path()).unwrap();
+    let walk = || {
+        let mut last = None;
+        std::iter::repeat_with(|| {
+            let (number, _) = vault.extent_create(B, last).unwrap();
+            last = Some(number);
+            number
+        })
+        .take(40)
+        .collect::<Vec<_>>()
+    };
+    std::thread::scope(|scope| {
+        let walks = [scope.spawn(walk), scope.spawn(walk), scope.spawn(walk)];
+        for numbers in walks.map(|walk| walk.join().unwrap()) {
+            assert_eq!(numbers, (0..40).collect::<Vec<_>>());
+        }
+    });
+    let mut block = PLAIN.to_vec();
+    vault.extent(B, 39).unwrap().seal_block(b"", &mut block).unwrap();
+    open(dir.path()).unwrap().extent(B, 39).unwrap().open_block(b"", &mut block).unwrap();
+    assert_eq!(block, PLAIN);
+    assert!(matches!(vault.extent(B, 48), Err(VaultError::NoKey { .. })));
+    vault.extents_destroy(B, &[39]).unwrap();
+    assert!(matches!(vault.extent(B, 39), Err(VaultError::Destroyed { .. })));
+    assert_eq!(vault.extent_create(B, Some(38)).unwrap().0, 40, "a number does not come again");
+}
+
 /// A missing keyring, a damaged file and a second creation are told apart, and say what to do.
 #[test]
 fn what_is_wrong_with_a_keyring_is_said() {

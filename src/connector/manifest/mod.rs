@@ -142,7 +142,8 @@ mod tests {
     #[test]
     fn faults_are_told_by_name_and_line() {
         let request = |requester: &str| stream(&format!("{{requester: {{{requester}}}, {SELECTOR}}}"), "");
-        let cases: [(String, &[(Code, u32, &str)]); 15] = [
+        type Case = (String, &'static [(Code, u32, &'static str)]);
+        let cases: [Case; 15] = [
             (request("url: 'https://a.example'"), &[]),
             (request("url: 'https://a.example', name: n, $parameters: {anything: 1}"), &[]),
             (request("url: 'https://a.example', qps: 3"), &[(Code::UnknownField, 6, "streams[0].retriever.requester.qps")]),

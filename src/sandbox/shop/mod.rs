@@ -115,7 +115,7 @@ impl Counts {
     }
 }
 
-/// What one [`Shop::advance`] changed: every record is new or has a new `updated_at`.
+/// What one turn of the shop changed: every record is new or has a new `updated_at`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// Orders made.

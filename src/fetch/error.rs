@@ -1,0 +1,236 @@
+//! Why nothing was fetched. No variant holds a secret: URLs are the recorded ones, causes are stripped of theirs.
+
+use crate::authorization::AuthorizationError;
+use crate::clock::Timestamp;
+use crate::connection::gate::GateClosed;
+
+use super::egress::EgressError;
+
+/// The cause of a request's failure: what happened, to what, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The connection was revoked, paused or lost its authorization; what was on its way was cut.
+    #[error("{method} {url} was stopped because the connection's gate is closed; nothing of it is kept")]
+    Closed {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+        /// Whether bytes may have left before the gate closed.
+        sent: bool,
+        /// The gate's own answer, if the request had not begun.
+        #[source]
+        source: Option<GateClosed>,
+    },
+    /// The guard refused it; nothing was sent.
+    #[error("{method} {url} was not sent")]
+    Egress {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+        /// Which list or rule.
+        #[source]
+        source: EgressError,
+    },
+    /// The credential is bound to other hosts; nothing was sent.
+    #[error(
+        "{method} {url} was not sent because the credential is bound to other hosts; correct the URL, or the hosts of the authenticator"
+    )]
+    CredentialElsewhere {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+    },
+    /// The request cannot be written; nothing was sent.
+    #[error("{method} {url} cannot be written: {what}; correct the manifest")]
+    Malformed {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+        /// Which part, without its value.
+        what: String,
+    },
+    /// No connection was made; nothing was sent.
+    #[error("{method} {url} found no server: name, address, port or certificate; it is tried again later")]
+    Unreachable {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+        /// What the network said.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The connection broke after the request had begun: whether it took effect is not known.
+    #[error("{method} {url} lost its connection before the answer was complete; whether it took effect is not known")]
+    Broken {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+        /// What the network said.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A time-out after the request had begun.
+    #[error("{method} {url} was given up after {seconds} s: {phase}; raise the limit of that name if the application is always this slow")]
+    TimedOut {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+        /// The limit, by name.
+        phase: &'static str,
+        /// Its value in seconds.
+        seconds: u64,
+    },
+    /// An answer beyond a named limit.
+    #[error("the answer to {method} {url} is longer than {limit} bytes of {part}; ask for smaller pages, or raise that limit")]
+    TooLarge {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+        /// `body` or `headers`.
+        part: &'static str,
+        /// The limit in bytes; of the body after content decoding.
+        limit: usize,
+    },
+    /// An encoding that was not asked for.
+    #[error("the answer to {method} {url} has the content encoding `{encoding}`, which was not asked for; nothing of it is kept")]
+    Encoding {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+        /// The encoding's name.
+        encoding: String,
+    },
+    /// A redirect that is not followed.
+    #[error("{method} {url} was redirected, but {reason}; name the final URL in the manifest")]
+    Redirect {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+        /// Why it is not followed.
+        reason: &'static str,
+    },
+    /// The budget or the application asks for a longer wait than is spent in process.
+    #[error("no request may start before {until}: {reason}; the scheduler tries again then")]
+    NotBefore {
+        /// The earliest time of the next request.
+        until: Timestamp,
+        /// Who asks for the wait.
+        reason: String,
+    },
+    /// An answer that says no.
+    #[error("{method} {url} was answered with {status}{}; {}", request_id_text(request_id), advice(*status))]
+    Status {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// The application's own id of the request, for its support.
+        request_id: Option<String>,
+    },
+    /// There is no token to send.
+    #[error(transparent)]
+    Authorization {
+        /// Why.
+        #[from]
+        source: AuthorizationError,
+    },
+    /// The named number of attempts, or the named time, is used up.
+    #[error("given up after {attempts} attempts; it is tried again at the next run")]
+    GaveUp {
+        /// How many were made.
+        attempts: u32,
+        /// The last failure.
+        #[source]
+        source: Box<FetchError>,
+    },
+}
+
+impl FetchError {
+    /// Whether the server may have received and acted on the request, although no whole answer came back.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            FetchError::Closed { sent, .. } => *sent,
+            FetchError::Broken { .. }
+            | FetchError::TimedOut { .. }
+            | FetchError::TooLarge { .. }
+            | FetchError::Encoding { .. }
+            | FetchError::Redirect { .. }
+            | FetchError::Status { .. } => true,
+            FetchError::GaveUp { source, .. } => source.may_have_arrived(),
+            FetchError::Egress { .. }
+            | FetchError::CredentialElsewhere { .. }
+            | FetchError::Malformed { .. }
+            | FetchError::Unreachable { .. }
+            | FetchError::Authorization { .. }
+            | FetchError::NotBefore { .. } => false,
+        }
+    }
+
+    /// Whether the same request may succeed later without anything being changed here.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            // A name that resolves to refused addresses stays refused, so only real network faults are worth a retry.
+            FetchError::Unreachable { source, .. } => denied_address(source).is_none(),
+            FetchError::Broken { .. } | FetchError::TimedOut { .. } => true,
+            FetchError::Authorization { source } => source.is_transient(),
+            FetchError::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            _ => false,
+        }
+    }
+
+    /// Whether the connection's customer has to act: the connection's state changes, its gate closes.
+    pub fn needs_reauthorization(&self) -> bool {
+        match self {
+            FetchError::Authorization { source } => source.needs_reauthorization(),
+            FetchError::GaveUp { source, .. } => source.needs_reauthorization(),
+            _ => false,
+        }
+    }
+
+    /// The earliest time of the next request, if a wait is asked for that the scheduler has to keep.
+    pub fn not_before(&self) -> Option<Timestamp> {
+        match self {
+            FetchError::NotBefore { until, .. } => Some(*until),
+            FetchError::GaveUp { source, .. } => source.not_before(),
+            _ => None,
+        }
+    }
+}
+
+/// The refusal of the resolver, found in a connection error's causes.
+pub(super) fn denied_address(error: &(dyn std::error::Error + 'static)) -> Option<super::address::AddressDenied> {
+    let mut cause = Some(error);
+    while let Some(present) = cause {
+        if let Some(denied) = present.downcast_ref() {
+            return Some(*denied);
+        }
+        cause = present.source();
+    }
+    None
+}
+
+fn request_id_text(id: &Option<String>) -> String {
+    id.as_ref().map(|id| format!(" (its request id: {id})")).unwrap_or_default()
+}
+
+fn advice(status: u16) -> &'static str {
+    match status {
+        401 => "the credential is refused; reconnect if this repeats",
+        403 => "the credential lacks a right; reconnect with the scopes that the stream needs",
+        404 | 410 => "check the connection's configuration and the manifest's path",
+        408 | 425 | 429 | 500..=599 => "it is tried again later; lower the budget in headgate.yaml if this repeats",
+        _ => "check the manifest's request against the application's documentation",
+    }
+}
