@@ -111,6 +111,8 @@ impl DeclarativeSource {
 mod tests {
     use std::path::PathBuf;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::connector::yaml::with_stack;
 
@@ -252,5 +254,23 @@ mod tests {
         }
         println!("{loaded} of {all} load");
         assert!(loaded * 2 >= all, "fewer than half of the manifests load: {loaded} of {all}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// A manifest with lines lost, doubled or changed is read or refused with lines, and never makes the loader panic.
+        #[test]
+        fn damaged_manifests_are_read_or_refused(seed in any::<proptest::sample::Selector>(), with in "(|[ ]{0,8}[a-z_$*&!|>'\"{}\\[\\]:#, -]{0,12})", twice: bool) {
+            let lines: Vec<&str> = include_str!("../../../connectors/shipstation/manifest.yaml").lines().collect();
+            let damaged = seed.select(0..lines.len());
+            let text: String = lines.iter().enumerate().map(|(index, line)| match index == damaged {
+                true if twice => format!("{line}\n{line}\n"),
+                true => format!("{with}\n"),
+                false => format!("{line}\n"),
+            }).collect();
+            let problems = with_stack(|| read(&text).err().unwrap_or_default());
+            prop_assert!(problems.iter().all(|problem| problem.line > 0), "{problems:?}");
+        }
     }
 }
