@@ -9,6 +9,7 @@ use std::fmt;
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
+use serde_json::Map;
 use serde_json::Value;
 use url::Url;
 
@@ -24,7 +25,7 @@ use super::AuthorizationError;
 use super::call::Call;
 use super::error::Cause;
 use super::provider::Provider;
-use super::tokens::Tokens;
+use super::tokens::Issued;
 use super::tokens::legible;
 use super::wire::Wire;
 
@@ -155,10 +156,11 @@ pub async fn accept(store: &dyn PendingStore, callback: &Callback, now: Timestam
 /// What a callback has brought.
 #[derive(Debug)]
 pub struct Redeemed {
-    /// The tokens, to be kept before anything else.
-    pub tokens: Tokens,
-    /// What belongs into the connection's config: path, value.
-    pub config: Vec<(Vec<String>, Value)>,
+    /// The tokens, and what else the application said, to be kept before anything else. When that fails, they are to be
+    /// given back by [`super::revocation_endpoint::revoke`]: nobody else knows of them.
+    pub issued: Issued,
+    /// What belongs into the connection's config.
+    pub config: Map<String, Value>,
 }
 
 /// Uses up the pending authorization and exchanges its code.
@@ -186,14 +188,12 @@ pub async fn redeem(
         return Err(AuthorizationError::UnknownState);
     }
     let call = Call { wire, permit, clock };
-    let mut tokens = provider.exchange_code(code.expose(), &pending.redirect_uri, pending.verifier.as_ref(), &call).await?;
-    if tokens.scopes.is_empty() {
-        // RFC 6749 section 5.1: without a word about scopes, those that were asked for are granted.
-        tokens.scopes.clone_from(&provider.scopes);
-    }
+    let mut issued = provider.exchange_code(code.expose(), &pending.redirect_uri, pending.verifier.as_ref(), &call).await?;
+    // RFC 6749 section 5.1: without a word about scopes, those that were asked for are granted.
+    issued.tokens.scopes.get_or_insert_with(|| provider.scopes.clone());
     let value = |name: &str| callback.others.iter().find(|(other, _)| other == name).map(|(_, value)| Value::from(value.as_str()));
-    let config = provider.redirect_params.iter().filter_map(|(name, path)| Some((path.clone(), value(name)?))).collect();
-    Ok(Redeemed { tokens, config })
+    let config = provider.redirect_params.iter().filter_map(|name| Some((name.clone(), value(name)?))).collect();
+    Ok(Redeemed { issued, config })
 }
 
 fn keeping(owner: ConnectionKey, source: Cause) -> AuthorizationError {

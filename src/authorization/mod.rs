@@ -13,6 +13,7 @@
 mod call;
 pub mod code;
 pub mod error;
+pub mod keeping;
 pub mod manifest_request;
 pub mod provider;
 pub mod renewal;

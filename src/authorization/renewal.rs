@@ -1,6 +1,6 @@
 //! Renewal of access tokens: one at a time per connection, durable before first use, never blindly repeated.
 //!
-//! Before a refresh token is sent, the credential is marked ([`Progress`]), durably. So a lost answer is known as such even
+//! Before a refresh token is sent, the credential is marked ([`Renewal`]), durably. So a lost answer is known as such even
 //! after a crash: the old access token is tried first, and only when the application refuses that, the refresh token is
 //! sent once more. If that is refused or lost too, the connection needs its customer.
 //!
@@ -17,12 +17,12 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde::Deserialize;
-use serde::Serialize;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::connection::credential::Renewal;
+use crate::connection::credential::Tokens;
 use crate::connection::gate::GateClosed;
 use crate::connection::gate::Permit;
 use crate::ids::ConnectionKey;
@@ -36,23 +36,11 @@ use super::manifest_request::LIFETIME_DEFAULT;
 use super::manifest_request::ManifestRequest;
 use super::provider::Provider;
 use super::revocation_endpoint;
-use super::tokens::Tokens;
+use super::tokens::Issued;
 use super::wire::Wire;
 
 /// After a failure that changed nothing, no further attempt is made for this long by the same run.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
-
-/// How far a refresh token has been used. Kept with the credential, so that it survives a restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Progress {
-    /// Its last use is settled.
-    #[default]
-    Settled,
-    /// It was sent, or was about to be, and no answer is known.
-    Asked,
-    /// It was sent a second time, and no answer is known: there is no third.
-    AskedAgain,
-}
 
 /// A credential as a renewal needs it.
 #[derive(Debug)]
@@ -62,15 +50,15 @@ pub struct Held {
     /// The tokens; `None` when there are none yet (a grant of the client's own).
     pub tokens: Option<Tokens>,
     /// How far the refresh token has been used.
-    pub progress: Progress,
+    pub renewal: Renewal,
 }
 
 /// A write to a credential.
 #[derive(Debug)]
 pub enum Change<'a> {
     /// The refresh token is about to be used, or was not after all.
-    Progress(Progress),
-    /// New tokens; progress is settled.
+    Renewal(Renewal),
+    /// New tokens; the renewal is settled.
     Tokens(&'a Tokens),
 }
 
@@ -135,7 +123,7 @@ impl Source {
         }
     }
 
-    async fn ask(&self, refresh_token: Option<&Secret<String>>, call: &Call<'_>) -> Result<Tokens, AuthorizationError> {
+    async fn ask(&self, refresh_token: Option<&Secret<String>>, call: &Call<'_>) -> Result<Issued, AuthorizationError> {
         match (self, refresh_token) {
             (Source::Provider(provider), Some(token)) => provider.refresh(token, call).await,
             (Source::Provider(_), None) => {
@@ -151,7 +139,6 @@ impl Source {
 /// An access token for one request.
 pub struct Grant {
     token: Secret<String>,
-    token_type: String,
     after_refusal: bool,
 }
 
@@ -159,11 +146,6 @@ impl Grant {
     /// The access token. Where it goes is the manifest's business.
     pub fn token(&self) -> &Secret<String> {
         &self.token
-    }
-
-    /// The token type as the application wrote it.
-    pub fn token_type(&self) -> &str {
-        &self.token_type
     }
 }
 
@@ -295,7 +277,7 @@ impl Renewer {
     fn usable(&self, held: &Held) -> Option<Grant> {
         let tokens = held.tokens.as_ref()?;
         let renewable = !self.source.spends_refresh_token() || tokens.refresh_token.is_some();
-        let wanted = tokens.is_due(self.clock.now()) && renewable && held.progress == Progress::Settled;
+        let wanted = tokens.is_due(self.clock.now()) && renewable && held.renewal == Renewal::Settled;
         (!wanted).then(|| granted(tokens, false))
     }
 
@@ -360,42 +342,42 @@ impl Renewer {
         let mut generation = held.generation;
         let refresh_token = held.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref());
         let spends = self.source.spends_refresh_token() && refresh_token.is_some();
-        let mut progress = held.progress;
+        let mut renewal = held.renewal;
         if spends {
-            progress = match (held.progress, reason) {
-                (Progress::Settled, _) => Progress::Asked,
-                (Progress::Asked, Reason::Refused) => Progress::AskedAgain,
-                (Progress::Asked | Progress::AskedAgain, Reason::Due) => return (Some(held), Ok(())),
-                (Progress::AskedAgain, Reason::Refused) => {
+            renewal = match (held.renewal, reason) {
+                (Renewal::Settled, _) => Renewal::Unknown,
+                (Renewal::Unknown, Reason::Refused) => Renewal::TriedAgain,
+                (Renewal::Unknown | Renewal::TriedAgain, Reason::Due) => return (Some(held), Ok(())),
+                (Renewal::TriedAgain, Reason::Refused) => {
                     let lost = self.lost("two uses of its refresh token have had no answer, and its access token is refused");
                     return (Some(held), Err(lost));
                 }
             };
-            generation = match self.mark(generation, progress).await {
+            generation = match self.mark(generation, renewal).await {
                 Ok(generation) => generation,
                 Err(error) => return (None, Err(error)),
             };
         }
         let call = Call { wire: &*self.wire, permit: &self.permit, clock: &self.clock };
         let error = match self.source.ask(refresh_token, &call).await {
-            Ok(tokens) => return self.keep(&held, generation, tokens).await,
+            Ok(issued) => return self.keep(&held, generation, issued.tokens).await,
             Err(error) => error,
         };
         // Only these leave the refresh token unused for certain, or used without effect: the mark goes back.
         use AuthorizationError::{Busy, Refused, Unreachable};
         if spends && matches!(error, Unreachable { .. } | Busy { .. } | Refused { .. }) {
-            progress = held.progress;
-            generation = match self.mark(generation, progress).await {
+            renewal = held.renewal;
+            generation = match self.mark(generation, renewal).await {
                 Ok(generation) => generation,
                 Err(error) => return (None, Err(error)),
             };
         }
         let tokens = held.tokens.as_ref().map(Tokens::duplicate);
-        (Some(Arc::new(Held { generation, tokens, progress })), Err(self.judged(error)))
+        (Some(Arc::new(Held { generation, tokens, renewal })), Err(self.judged(error)))
     }
 
-    async fn mark(&self, generation: u64, progress: Progress) -> Result<u64, AuthorizationError> {
-        let marked = self.keeper.replace(&self.permit, generation, Change::Progress(progress)).await;
+    async fn mark(&self, generation: u64, renewal: Renewal) -> Result<u64, AuthorizationError> {
+        let marked = self.keeper.replace(&self.permit, generation, Change::Renewal(renewal)).await;
         marked.map_err(|error| self.keeping(error))
     }
 
@@ -406,7 +388,7 @@ impl Renewer {
             None => tokens,
         };
         match self.keeper.replace(&self.permit, generation, Change::Tokens(&tokens)).await {
-            Ok(generation) => (Some(Arc::new(Held { generation, tokens: Some(tokens), progress: Progress::Settled })), Ok(())),
+            Ok(generation) => (Some(Arc::new(Held { generation, tokens: Some(tokens), renewal: Renewal::Settled })), Ok(())),
             Err(error) => {
                 if let Some(provider) = self.source.provider().filter(|provider| provider.revoke_url.is_some()) {
                     let revoked = revocation_endpoint::revoke(provider, &tokens, &*self.wire).await;
@@ -455,7 +437,7 @@ const REGISTRATION_FAULTS: [&str; 5] =
     ["invalid_client", "invalid_request", "invalid_scope", "unsupported_grant_type", "unauthorized_client"];
 
 fn granted(tokens: &Tokens, after_refusal: bool) -> Grant {
-    Grant { token: tokens.access_token.duplicate(), token_type: tokens.token_type.clone(), after_refusal }
+    Grant { token: tokens.access_token.duplicate(), after_refusal }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -6,11 +6,11 @@
 use data_encoding::BASE64;
 use url::form_urlencoded;
 
+use crate::connection::credential::Tokens;
+use crate::connector::treatment::ClientAuth;
 use crate::secret::Secret;
 
-use super::provider::ClientAuth;
 use super::provider::Provider;
-use super::tokens::Tokens;
 use super::wire::Wire;
 use super::wire::WireError;
 use super::wire::WireRequest;

@@ -1,8 +1,8 @@
 //! What a token endpoint answers, read tolerantly: applications differ from RFC 6749 section 5.1 in every field but one.
 //!
 //! `expires_in` may be a number or a text, or `expires_at` may say a date; scopes are joined by spaces or commas; the token
-//! type is in any case or missing; some answer in a form instead of JSON. What is not understood is kept in
-//! [`Tokens::extra`]. An answer without an access token is an error.
+//! type is in any case or missing, and says nothing: where a token goes is the manifest's business; some answer in a form
+//! instead of JSON. What is not understood is left in [`Issued::extra`]. An answer without an access token is an error.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use crate::clock::Timestamp;
+use crate::connection::credential::Tokens;
 use crate::secret::Secret;
 
 /// The earliest that an access token is renewed before its end.
@@ -35,21 +36,11 @@ const CODE_CHARACTERS_MAX: usize = 48;
 /// Numbers from here on are a Unix time, not a lifetime.
 const UNIX_SECONDS_MIN: f64 = 1e9;
 
-/// An access token and what came with it.
-pub struct Tokens {
-    /// The access token.
-    pub access_token: Secret<String>,
-    /// The refresh token; a renewal without one keeps the old.
-    pub refresh_token: Option<Secret<String>>,
-    /// The token type as the application wrote it; empty when it did not.
-    pub token_type: String,
-    /// When it was issued, by our clock.
-    pub issued_at: Timestamp,
-    /// When it ends; `None` when the application does not say.
-    pub expires_at: Option<Timestamp>,
-    /// The scopes that were granted; empty when the application does not say.
-    pub scopes: Vec<String>,
-    /// Every other field of the answer. It may hold secrets (an `id_token`), so it is kept sealed and is not printed.
+/// The answer of a token endpoint.
+pub struct Issued {
+    /// The tokens.
+    pub tokens: Tokens,
+    /// Every other field. It may hold secrets (an `id_token`), so it is not printed.
     pub extra: Map<String, Value>,
 }
 
@@ -70,8 +61,9 @@ impl Default for AnswerNames {
     }
 }
 
+/// What renewals know of tokens.
 impl Tokens {
-    /// Whether it is past its end, or at most min(60 s, a tenth of its lifetime) before.
+    /// Whether the access token is past its end, or at most min(60 s, a tenth of its lifetime) before.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| {
             let lifetime = end.duration_since(self.issued_at).max(SignedDuration::ZERO);
@@ -79,22 +71,15 @@ impl Tokens {
         })
     }
 
-    /// Whether it is past its end.
+    /// Whether the access token is past its end.
     pub fn is_past(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
 
     /// A refresh token alone, as a manifest's config gives it: its access token has ended before it began.
     pub fn of_refresh_token(refresh_token: Secret<String>, now: Timestamp) -> Self {
-        Self {
-            access_token: Secret::new(String::new()),
-            refresh_token: Some(refresh_token),
-            token_type: String::new(),
-            issued_at: now,
-            expires_at: Some(now),
-            scopes: Vec::new(),
-            extra: Map::new(),
-        }
+        let access_token = Secret::new(String::new());
+        Self { access_token, refresh_token: Some(refresh_token), expires_at: Some(now), issued_at: now, scopes: None }
     }
 
     /// A second keeper of the same tokens, made on purpose and visibly.
@@ -102,27 +87,22 @@ impl Tokens {
         Self {
             access_token: self.access_token.duplicate(),
             refresh_token: self.refresh_token.as_ref().map(Secret::duplicate),
-            token_type: self.token_type.clone(),
-            issued_at: self.issued_at,
             expires_at: self.expires_at,
+            issued_at: self.issued_at,
             scopes: self.scopes.clone(),
-            extra: self.extra.clone(),
         }
     }
 
-    /// Takes over what a renewal's answer left out.
+    /// Takes over what a renewal's answer left out (RFC 6749 section 6).
     #[must_use]
     pub fn succeeding(mut self, old: &Tokens) -> Self {
         self.refresh_token = self.refresh_token.or_else(|| old.refresh_token.as_ref().map(Secret::duplicate));
-        if self.scopes.is_empty() {
-            self.scopes.clone_from(&old.scopes);
-        }
-        for (name, value) in &old.extra {
-            self.extra.entry(name.clone()).or_insert_with(|| value.clone());
-        }
+        self.scopes = self.scopes.or_else(|| old.scopes.clone());
         self
     }
+}
 
+impl Issued {
     /// Reads an answer's body; `lifetime_default` stands in for a lifetime that it does not say.
     ///
     /// # Errors
@@ -132,34 +112,32 @@ impl Tokens {
         Self::of(fields, names, lifetime_default, now)
     }
 
-    /// As [`Tokens::read`], from the answer's fields.
+    /// As [`Issued::read`], from the answer's fields.
     pub(super) fn of(
         mut fields: Map<String, Value>,
         names: &AnswerNames,
         lifetime_default: Option<Duration>,
         now: Timestamp,
     ) -> Result<Self, &'static str> {
-        let access_token = find(&fields, &names.access_token, DEPTH_MAX).and_then(Value::as_str).filter(|token| !token.is_empty());
-        let access_token = Secret::new(access_token.ok_or("the answer holds no access token")?.to_owned());
-        let refresh_token = find(&fields, &names.refresh_token, DEPTH_MAX).and_then(Value::as_str).filter(|token| !token.is_empty());
-        let refresh_token = refresh_token.map(|token| Secret::new(token.to_owned()));
+        let text = |name: &str| find(&fields, name, DEPTH_MAX).and_then(Value::as_str).filter(|token| !token.is_empty());
+        let secret = |token: &str| Secret::new(token.to_owned());
+        let access_token = text(&names.access_token).map(secret).ok_or("the answer holds no access token")?;
+        let refresh_token = text(&names.refresh_token).map(secret);
         let expires_at = find(&fields, &names.expires_in, DEPTH_MAX)
             .and_then(|value| end(value, now))
             .or_else(|| fields.get("expires_at").and_then(|value| end(value, now)))
             .or_else(|| now.checked_add(SignedDuration::try_from(lifetime_default?).ok()?).ok());
-        let word = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let token_type = word("token_type");
         let scopes = scopes(fields.get("scope"));
         for known in [names.access_token.as_str(), &names.refresh_token, &names.expires_in, "token_type", "scope", "expires_at"] {
             remove(&mut fields, known, DEPTH_MAX);
         }
-        Ok(Self { access_token, refresh_token, token_type, issued_at: now, expires_at, scopes, extra: fields })
+        Ok(Self { tokens: Tokens { access_token, refresh_token, expires_at, issued_at: now, scopes }, extra: fields })
     }
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for Issued {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("expires_at", &self.expires_at).field("scopes", &self.scopes).finish_non_exhaustive()
+        f.debug_struct("Issued").field("tokens", &self.tokens).finish_non_exhaustive()
     }
 }
 
@@ -223,12 +201,12 @@ fn end(value: &Value, now: Timestamp) -> Option<Timestamp> {
     }
 }
 
-fn scopes(value: Option<&Value>) -> Vec<String> {
+fn scopes(value: Option<&Value>) -> Option<Vec<String>> {
     let words = |text: &str| text.split([' ', ',']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
-    match value {
-        Some(Value::String(text)) => words(text),
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => Vec::new(),
+    match value? {
+        Value::String(text) => Some(words(text)),
+        Value::Array(list) => Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+        _ => None,
     }
 }
 
@@ -243,7 +221,7 @@ mod tests {
     }
 
     fn read(body: &str) -> Result<Tokens, &'static str> {
-        Tokens::read(body.as_bytes(), &AnswerNames::default(), None, now())
+        Issued::read(body.as_bytes(), &AnswerNames::default(), None, now()).map(|issued| issued.tokens)
     }
 
     /// Lifetimes and scopes are read in every form that applications send.
@@ -267,7 +245,7 @@ mod tests {
         }
         for scope in [r#""a b""#, r#""a,b""#, r#""a, b""#, r#"["a","b"]"#] {
             let tokens = read(&format!(r#"{{"access_token":"a","token_type":"BEARER","scope":{scope}}}"#)).expect(scope);
-            assert_eq!((tokens.scopes, tokens.token_type.as_str()), (vec!["a".to_owned(), "b".to_owned()], "BEARER"));
+            assert_eq!(tokens.scopes, Some(vec!["a".to_owned(), "b".to_owned()]));
         }
         let form = read("access_token=a%2Fb&refresh_token=r&token_type=bearer").expect("a form");
         assert_eq!(
@@ -279,9 +257,10 @@ mod tests {
         }
         let nested = AnswerNames { access_token: "token".into(), ..AnswerNames::default() };
         let body = br#"{"data":{"session":{"token":"t","expires_in":60}},"shop":"s"}"#;
-        let tokens = Tokens::read(body, &nested, None, now()).expect("nested");
-        assert_eq!(tokens.access_token.expose(), "t");
-        assert!(tokens.expires_at.is_some() && tokens.extra["shop"] == "s" && !Value::Object(tokens.extra).to_string().contains("\"t\""));
+        let issued = Issued::read(body, &nested, None, now()).expect("nested");
+        assert_eq!(issued.tokens.access_token.expose(), "t");
+        assert!(issued.tokens.expires_at.is_some() && issued.extra["shop"] == "s");
+        assert!(!Value::Object(issued.extra).to_string().contains("\"t\""));
     }
 
     /// A token is due at its end, or a minute before, or a tenth of a short lifetime before.
@@ -300,8 +279,8 @@ mod tests {
         #[test]
         fn any_body_is_survived(body in "[ -~]{0,60}", token in "[a-z]{20}") {
             let _ = read(&body).is_ok();
-            let tokens = read(&format!(r#"{{"access_token":"{token}","x":"{token}"}}"#)).expect("tokens");
-            let shown = format!("{tokens:?}");
+            let body = format!(r#"{{"access_token":"{token}","x":"{token}"}}"#);
+            let shown = format!("{:?}", Issued::read(body.as_bytes(), &AnswerNames::default(), None, now()).expect("tokens"));
             prop_assert!(!shown.contains(&token));
         }
     }

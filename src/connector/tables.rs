@@ -9,10 +9,8 @@ use super::path::FieldPath;
 
 /// The rows of a table; nothing, with a line printed, where the shared folder is absent.
 pub(super) fn rows(table: &str) -> Option<Vec<Value>> {
-    let shared = std::env::var_os("HEADGATE_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
+    let shared =
+        std::env::var_os("HEADGATE_SHARED").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let path = shared.join("conformance/tables").join(table);
     match std::fs::read(&path) {
         Ok(text) => Some(serde_json::from_slice(&text).expect("a table is a JSON list")),
@@ -80,10 +78,14 @@ fn paths() {
             let mut expected = row["records"].clone();
             let sorted = |records: &mut Value| records.as_array_mut().map(|records| records.sort_by_key(Value::to_string));
             expected.get_mut("value").map(sorted);
-            return compare(row, &expected, records.map(|mut records| {
-                sorted(&mut records);
-                records
-            }));
+            return compare(
+                row,
+                &expected,
+                records.map(|mut records| {
+                    sorted(&mut records);
+                    records
+                }),
+            );
         }
         let mut record = row["record"].clone();
         let outcome = match row.get("add") {

@@ -3,6 +3,7 @@
 use crate::authorization::AuthorizationError;
 use crate::clock::Timestamp;
 use crate::connection::gate::GateClosed;
+use crate::connector::reading::ReadingError;
 
 use super::egress::EgressError;
 
@@ -139,6 +140,41 @@ pub enum FetchError {
         /// The application's own id of the request, for its support.
         request_id: Option<String>,
     },
+    /// The manifest's error handlers, or HTTP's own meaning, say that the stream fails.
+    #[error("{method} {url} was answered with {status}: {reason}; {}", advice(*status))]
+    Refused {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the manifest or the status says.
+        reason: String,
+    },
+    /// The manifest cannot be followed, or an answer is not what it promises.
+    #[error("stream `{stream}` cannot be read on")]
+    Reading {
+        /// Which.
+        stream: String,
+        /// What does not fit.
+        #[source]
+        source: Box<ReadingError>,
+    },
+    /// The connector has no such stream.
+    #[error("the connector has no stream `{stream}`")]
+    UnknownStream {
+        /// What was asked for.
+        stream: String,
+    },
+    /// A paging that does not end.
+    #[error("stream `{stream}` has more than {limit} pages in one slice; cut it into windows with `step`, or report a paging that circles")]
+    TooManyPages {
+        /// Which.
+        stream: String,
+        /// The limit.
+        limit: u64,
+    },
     /// There is no token to send.
     #[error(transparent)]
     Authorization {
@@ -167,6 +203,9 @@ impl FetchError {
             | FetchError::TooLarge { .. }
             | FetchError::Encoding { .. }
             | FetchError::Redirect { .. }
+            | FetchError::Refused { .. }
+            | FetchError::Reading { .. }
+            | FetchError::TooManyPages { .. }
             | FetchError::Status { .. } => true,
             FetchError::GaveUp { source, .. } => source.may_have_arrived(),
             FetchError::Egress { .. }
@@ -174,6 +213,7 @@ impl FetchError {
             | FetchError::Malformed { .. }
             | FetchError::Unreachable { .. }
             | FetchError::Authorization { .. }
+            | FetchError::UnknownStream { .. }
             | FetchError::NotBefore { .. } => false,
         }
     }
@@ -195,6 +235,7 @@ impl FetchError {
         match self {
             FetchError::Authorization { source } => source.needs_reauthorization(),
             FetchError::GaveUp { source, .. } => source.needs_reauthorization(),
+            FetchError::Refused { status, .. } => *status == 401,
             _ => false,
         }
     }

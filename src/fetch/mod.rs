@@ -15,6 +15,7 @@ pub mod egress;
 mod error;
 pub mod request;
 pub mod retry;
+pub mod stream;
 pub mod token_wire;
 pub mod wait;
 

@@ -46,10 +46,7 @@ impl Duration {
     }
 
     pub(super) fn add_to(&self, civil: civil::DateTime) -> Result<civil::DateTime, DateError> {
-        let span = Span::new()
-            .try_months(self.months)
-            .and_then(|span| span.try_microseconds(0))
-            .map_err(|_| DateError::Range)?;
+        let span = Span::new().try_months(self.months).and_then(|span| span.try_microseconds(0)).map_err(|_| DateError::Range)?;
         let time = jiff::SignedDuration::from_micros(self.micros);
         civil.checked_add(span).and_then(|civil| civil.checked_add(time)).map_err(|_| DateError::Range)
     }

@@ -17,9 +17,8 @@ pub(super) struct Reader {
     directives: Vec<char>,
 }
 
-const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
-];
+const MONTHS: [&str; 12] =
+    ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"];
 
 /// The pattern of a directive. The order of alternatives is CPython's: the first that fits is taken, and never taken back.
 fn pattern(directive: char) -> Option<&'static str> {

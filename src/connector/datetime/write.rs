@@ -6,9 +6,8 @@ use jiff::civil;
 use jiff::tz::Offset;
 
 const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
-];
+const MONTHS: [&str; 12] =
+    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 
 /// Writes a date and time; `offset` is nothing for dates that know no distance from UTC. Unknown directives stay as they are.
 pub fn strftime(civil: &civil::DateTime, offset: Option<Offset>, format: &str) -> String {

@@ -62,6 +62,8 @@ pub struct Outcome {
 pub enum Wait {
     /// So long.
     For(Duration),
+    /// Neither manifest nor application says: the caller's own schedule.
+    Unsaid,
     /// The application asks for more patience than the manifest allows: the stream fails.
     TooLong {
         /// What the application asked for.
@@ -125,6 +127,9 @@ impl<'a> ErrorPolicy<'a> {
         }
         if let (Compat::Safe, Some(wait)) = (self.compat, answer.and_then(|answer| retry_after(answer, now))) {
             return Ok(Wait::For(wait.min(WAIT_MAX)));
+        }
+        if self.compat == Compat::Safe {
+            return Ok(Wait::Unsaid);
         }
         let doublings = tries.saturating_sub(1).min(10);
         Ok(Wait::For(Duration::from_secs(1 << doublings)))
@@ -330,7 +335,7 @@ mod tests {
         let policy = ErrorPolicy::new(Some(&handler), scope(&json!({"wait": 7})), compat);
         match policy.wait(tries, Some(&answer(429, headers, "")), NOW.parse().unwrap()).unwrap() {
             Wait::For(wait) => Some(wait.as_secs_f64()),
-            Wait::TooLong { .. } => None,
+            Wait::Unsaid | Wait::TooLong { .. } => None,
         }
     }
 

@@ -26,6 +26,8 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::connection::gate::Permit;
+use crate::connector::treatment;
+use crate::connector::treatment::BudgetScope;
 use crate::ids::ConnectionKey;
 
 use super::FetchError;
@@ -37,22 +39,11 @@ use super::wait::Cut;
 use super::wait::Waits;
 use super::wait::after;
 
-/// Whom a budget is counted for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Per {
-    /// Each connection by itself.
-    Connection,
-    /// All connections of a tenant to this application.
-    Tenant,
-    /// All connections to this application.
-    Application,
-}
-
 /// At most `requests` in any `seconds`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     /// Whom it is counted for.
-    pub per: Per,
+    pub per: BudgetScope,
     /// How many.
     pub requests: NonZeroU32,
     /// In which time.
@@ -103,7 +94,7 @@ struct Hold {
 
 #[derive(Debug)]
 struct Limiter {
-    per: Per,
+    per: BudgetScope,
     cells: RateLimiter<Subject, HashMapStateStore<Subject>, Ticks, NoOpMiddleware<Duration>>,
     /// Those who wait for the application's next cell stand in a line, so that nobody is overtaken for ever.
     line: tokio::sync::Mutex<()>,
@@ -160,9 +151,9 @@ impl Budget {
         let mut limiters = rules.iter().map(|rule| Limiter::new(*rule)).collect::<Vec<_>>();
         // The narrowest first: who waits for his own allowance has not taken anyone else's.
         limiters.sort_by_key(|limiter| match limiter.per {
-            Per::Connection => 0,
-            Per::Tenant => 1,
-            Per::Application => 2,
+            BudgetScope::Connection => 0,
+            BudgetScope::Tenant => 1,
+            BudgetScope::Application => 2,
         });
         Self { name: name.to_owned(), rules: rules.to_vec(), limiters, holds: Mutex::default(), options, clock }
     }
@@ -233,18 +224,18 @@ impl Budget {
 
     async fn pass_limiter(&self, limiter: &Limiter, permit: &Permit, deadline: Instant) -> Result<(), FetchError> {
         let too_long = |wait| {
-            let reason = format!("the budget of {} per {:?} is spent", self.name, limiter.per).to_lowercase();
+            let reason = format!("the budget of {} per {} is spent", self.name, limiter.per.as_str());
             FetchError::NotBefore { until: after(self.clock.now(), wait), reason }
         };
         let _turn = match limiter.per {
-            Per::Application => tokio::select! {
+            BudgetScope::Application => tokio::select! {
                 biased;
                 () = permit.cancelled() => return Err(self.closed()),
                 turn = tokio::time::timeout_at(deadline, limiter.line.lock()) => Some(turn.map_err(|_| too_long(self.options.wait_max))?),
             },
-            Per::Connection | Per::Tenant => None,
+            BudgetScope::Connection | BudgetScope::Tenant => None,
         };
-        let subject = limiter.per.subject(permit.owner());
+        let subject = Subject::of(limiter.per, permit.owner());
         while let Err(refusal) = limiter.cells.check_key(&subject) {
             let wait = refusal.wait_time_from(limiter.cells.clock().now());
             if self.options.waits == Waits::Skipped {
@@ -288,12 +279,19 @@ impl Limiter {
     }
 }
 
-impl Per {
-    fn subject(self, key: ConnectionKey) -> Subject {
-        match self {
-            Per::Connection => Subject::Connection(key),
-            Per::Tenant => Subject::Tenant(key.tenant),
-            Per::Application => Subject::Application,
+impl From<&treatment::Budget> for Rule {
+    fn from(budget: &treatment::Budget) -> Self {
+        let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self { per: budget.per, requests: at_least_one(budget.requests), seconds: at_least_one(budget.seconds) }
+    }
+}
+
+impl Subject {
+    fn of(per: BudgetScope, key: ConnectionKey) -> Self {
+        match per {
+            BudgetScope::Connection => Subject::Connection(key),
+            BudgetScope::Tenant => Subject::Tenant(key.tenant),
+            BudgetScope::Application => Subject::Application,
         }
     }
 }
@@ -315,7 +313,7 @@ mod tests {
     const SLOW: ConnectionKey = ConnectionKey { tenant: 1, connection: 1 };
     const QUICK: ConnectionKey = ConnectionKey { tenant: 1, connection: 2 };
 
-    fn rule(per: Per, requests: u32, seconds: u32) -> Rule {
+    fn rule(per: BudgetScope, requests: u32, seconds: u32) -> Rule {
         let number = |number| NonZeroU32::new(number).expect("not zero");
         Rule { per, requests: number(requests), seconds: number(seconds) }
     }
@@ -338,7 +336,7 @@ mod tests {
         #[test]
         fn no_window_holds_more_than_the_budget(requests in 1_u32..60, seconds in 1_u32..20, pause_ms in 0_u64..30_000) {
             paused().block_on(async {
-                let budget = budget(&[rule(Per::Connection, requests, seconds)]);
+                let budget = budget(&[rule(BudgetScope::Connection, requests, seconds)]);
                 let permit = GATES.permit(SLOW);
                 let mut starts = Vec::new();
                 for number in 0..requests * 3 {
@@ -366,7 +364,7 @@ mod tests {
     /// One connection that waits delays no other, of the same application or of another.
     #[tokio::test(start_paused = true)]
     async fn waits_are_ones_own() {
-        let budget = budget(&[rule(Per::Connection, 1, 30), rule(Per::Application, 1000, 1)]);
+        let budget = budget(&[rule(BudgetScope::Connection, 1, 30), rule(BudgetScope::Application, 1000, 1)]);
         let (slow, quick) = (GATES.permit(SLOW), GATES.permit(QUICK));
         budget.acquire(&slow).await.expect("the first");
         budget.hold(slow.owner(), Duration::from_secs(20), "asked");
@@ -406,7 +404,7 @@ mod tests {
     async fn idle_connections_cost_nothing() {
         let options = Options { waits: Waits::Skipped, ..Options::default() };
         let budgets = Budgets::new(options, Clock::manual(crate::clock::Timestamp::UNIX_EPOCH));
-        let budget = budgets.application("shop", &[rule(Per::Connection, 1, 1000)]);
+        let budget = budgets.application("shop", &[rule(BudgetScope::Connection, 1, 1000)]);
         let started = Instant::now();
         budget.hold(SLOW, Duration::from_secs(5), "asked");
         for _ in 0..3 {
