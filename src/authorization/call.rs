@@ -25,6 +25,7 @@ use serde_json::Map;
 use serde_json::Value;
 
 use crate::clock::Clock;
+use crate::connection::credential::Tokens;
 use crate::connection::gate::GateClosed;
 use crate::connection::gate::Permit;
 use crate::ids::ConnectionKey;
@@ -32,7 +33,6 @@ use crate::secret::Secret;
 
 use super::AuthorizationError;
 use super::tokens::AnswerNames;
-use super::tokens::Issued;
 use super::tokens::error_code;
 use super::tokens::legible;
 use super::tokens::object;
@@ -91,9 +91,9 @@ impl Call<'_> {
         request: WireRequest,
         names: &AnswerNames,
         lifetime_default: Option<Duration>,
-    ) -> Result<Issued, AuthorizationError> {
+    ) -> Result<Tokens, AuthorizationError> {
         let answer = settle(self.wire.post(request, self.permit).await).map_err(|fault| self.settled(fault))?;
-        Issued::read(answer.body.expose(), names, lifetime_default, self.clock.now())
+        Tokens::read(answer.body.expose(), names, lifetime_default, self.clock.now())
             .map_err(|what| AuthorizationError::OutcomeUnknown { owner: self.owner(), source: Arc::new(Unreadable(what)) })
     }
 
@@ -152,7 +152,7 @@ fn settle(outcome: Result<WireAnswer, WireError>) -> Result<WireAnswer, CallFaul
     }
 }
 
-/// A success, as the oauth2 crate sees it. The fields are read by [`Issued::of`]; it is never written anywhere.
+/// A success, as the oauth2 crate sees it. The fields are read by [`Tokens::of`]; it is never written anywhere.
 pub(super) struct Answer {
     fields: Map<String, Value>,
     access_token: AccessToken,
@@ -161,8 +161,8 @@ pub(super) struct Answer {
 
 impl Answer {
     /// The tokens, issued now.
-    pub(super) fn issued(self, call: &Call<'_>) -> Result<Issued, AuthorizationError> {
-        Issued::of(self.fields, &AnswerNames::default(), None, call.clock.now()).map_err(|what| call.unreadable(what))
+    pub(super) fn tokens(self, call: &Call<'_>) -> Result<Tokens, AuthorizationError> {
+        Tokens::of(self.fields, &AnswerNames::default(), None, call.clock.now()).map_err(|what| call.unreadable(what))
     }
 }
 

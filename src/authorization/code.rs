@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::clock::Timestamp;
+use crate::connection::credential::Tokens;
 use crate::connection::gate::Permit;
 use crate::digest::Digest;
 use crate::ids::ConnectionKey;
@@ -25,7 +26,6 @@ use super::AuthorizationError;
 use super::call::Call;
 use super::error::Cause;
 use super::provider::Provider;
-use super::tokens::Issued;
 use super::tokens::legible;
 use super::wire::Wire;
 
@@ -156,9 +156,9 @@ pub async fn accept(store: &dyn PendingStore, callback: &Callback, now: Timestam
 /// What a callback has brought.
 #[derive(Debug)]
 pub struct Redeemed {
-    /// The tokens, and what else the application said, to be kept before anything else. When that fails, they are to be
-    /// given back by [`super::revocation_endpoint::revoke`]: nobody else knows of them.
-    pub issued: Issued,
+    /// The tokens, to be kept before anything else. When that fails, they are to be given back by
+    /// [`super::revocation_endpoint::revoke`]: nobody else knows of them.
+    pub tokens: Tokens,
     /// What belongs into the connection's config.
     pub config: Map<String, Value>,
 }
@@ -188,12 +188,14 @@ pub async fn redeem(
         return Err(AuthorizationError::UnknownState);
     }
     let call = Call { wire, permit, clock };
-    let mut issued = provider.exchange_code(code.expose(), &pending.redirect_uri, pending.verifier.as_ref(), &call).await?;
-    // RFC 6749 section 5.1: without a word about scopes, those that were asked for are granted.
-    issued.tokens.scopes.get_or_insert_with(|| provider.scopes.clone());
+    let mut tokens = provider.exchange_code(code.expose(), &pending.redirect_uri, pending.verifier.as_ref(), &call).await?;
+    if tokens.scopes.is_empty() {
+        // RFC 6749 section 5.1: without a word about scopes, those that were asked for are granted.
+        tokens.scopes.clone_from(&provider.scopes);
+    }
     let value = |name: &str| callback.others.iter().find(|(other, _)| other == name).map(|(_, value)| Value::from(value.as_str()));
     let config = provider.redirect_params.iter().filter_map(|name| Some((name.clone(), value(name)?))).collect();
-    Ok(Redeemed { issued, config })
+    Ok(Redeemed { tokens, config })
 }
 
 fn keeping(owner: ConnectionKey, source: Cause) -> AuthorizationError {

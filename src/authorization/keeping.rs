@@ -214,3 +214,122 @@ fn kept(error: CredentialError) -> KeeperError {
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> KeeperError {
     KeeperError::Failed { source: cause(error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::authorization::code;
+    use crate::connection::NewConnection;
+    use crate::connection::credential::Renewal;
+    use crate::connection::credential::Tokens;
+    use crate::connection::gate::Gates;
+    use crate::consent::Consent;
+    use crate::ids::ConsentId;
+    use crate::ids::Entropy;
+    use crate::record::ConnectorRef;
+    use crate::store::Options;
+    use crate::store::StopReason;
+    use crate::vault::MasterKey;
+
+    async fn pending(directory: &std::path::Path, clock: &Clock) -> (Store, Arc<Vault>, Connections, crate::connection::Connection) {
+        let store = Store::open(directory, &Options::default()).unwrap();
+        let master = MasterKey::new(Secret::new([7; 32]));
+        let vault = Arc::new(Vault::create(directory, &master, Entropy::system(), clock.clone()).unwrap());
+        let gates = Gates::new(store.clone());
+        let connections = Connections::new(store.clone(), vault.clone(), gates, clock.clone(), Entropy::system());
+        let consent = Consent {
+            id: ConsentId::new(clock.now(), &Entropy::system()),
+            person: "P".into(),
+            organisation: "O".into(),
+            policy_version: "1".into(),
+            policy_digest: Digest::of(b"policy"),
+            purposes: Vec::new(),
+            streams: vec!["orders".into()],
+            acknowledged: Vec::new(),
+            at: clock.now(),
+            scopes: Vec::new(),
+        };
+        let new = NewConnection {
+            tenant: "acme".parse().unwrap(),
+            connector: ConnectorRef { name: "shop".into(), digest: Digest::of(b"shop") },
+            streams: consent.streams.clone(),
+            purposes: Vec::new(),
+            consent,
+            config: Default::default(),
+            secrets: json!({"extra": "kept"}).as_object().cloned().unwrap_or_default(),
+            every_seconds: None,
+        };
+        let connection = connections.create(new, Actor::Local).await.unwrap();
+        (store, vault, connections, connection)
+    }
+
+    fn tokens(clock: &Clock, number: u32) -> Tokens {
+        Tokens::of_refresh_token(Secret::new(format!("refresh-{number}")), clock.now())
+    }
+
+    /// Goal: a link is found by its state alone, opens only there, is taken once, and goes with time. Method: the real store
+    /// and vault; then the row as it lies there, which must not hold the verifier.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn links_are_sealed_and_taken_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::manual("2026-11-24T10:00:00Z".parse().unwrap());
+        let (store, vault, _, connection) = pending(directory.path(), &clock).await;
+        let authorizations = Authorizations::new(store.clone(), vault);
+        let begun = |number: u8| Begun {
+            authorize_url: Url::parse("https://auth.example.com/").unwrap(),
+            state: Digest::of(&[number]),
+            pending: Pending {
+                owner: connection.key,
+                verifier: Some(Secret::new(format!("verifier-{number}"))),
+                redirect_uri: Url::parse("http://127.0.0.1:8080/oauth/callback").unwrap(),
+                expires_at: clock.now() + code::PENDING_MAX,
+            },
+        };
+        for number in 0..3 {
+            authorizations.keep(&begun(number)).await.unwrap();
+        }
+        let found = authorizations.find(Digest::of(&[1])).await.unwrap().unwrap();
+        assert_eq!(found.verifier.unwrap().expose(), "verifier-1");
+        assert!(authorizations.find(Digest::of(b"x")).await.unwrap().is_none());
+        let row = store.get::<AuthorizationRow>(&Digest::of(&[1]).to_bytes()).unwrap().unwrap();
+        assert!(!format!("{row:?}").contains("verifier-1") && authorizations.open(Digest::of(&[2]), row).is_err());
+        let both = tokio::join!(authorizations.take(Digest::of(&[1])), authorizations.take(Digest::of(&[1])));
+        assert_eq!(u8::from(both.0.unwrap()) + u8::from(both.1.unwrap()), 1);
+        authorizations.sweep(clock.now()).await.unwrap();
+        assert!(authorizations.find(Digest::of(&[2])).await.unwrap().is_some());
+        authorizations.sweep(clock.now() + code::PENDING_MAX).await.unwrap();
+        assert!(store.scan::<AuthorizationRow>(&[], None, 10).unwrap().is_empty());
+    }
+
+    /// Goal: a renewal's writes are compared by generation, keep the rest of the credential, survive a restart of whoever
+    /// reads, and land behind no closed gate.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn renewals_are_kept_by_generation() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::manual("2026-11-24T10:00:00Z".parse().unwrap());
+        let (store, _, connections, connection) = pending(directory.path(), &clock).await;
+        let owner = connection.key;
+        let mut first = connections.credentials().load(owner).unwrap();
+        first.tokens = Some(tokens(&clock, 1));
+        let also = |unit: &mut Unit| Ok(connections.credentials().put(unit, owner, &first).map(drop)?);
+        connections.activate(connection, Action::ConnectionActivated, Actor::Local, also).await.unwrap();
+        let keeper = CredentialKeeper::new(store, connections.clone(), clock.clone());
+        let permit = connections.gates().permit(owner).unwrap();
+        let held = keeper.load(&permit).await.unwrap();
+        let marked = keeper.replace(&permit, held.generation, Change::Renewal(Renewal::Unknown)).await.unwrap();
+        let stale = keeper.replace(&permit, held.generation, Change::Tokens(&tokens(&clock, 2))).await;
+        assert!(matches!(stale, Err(KeeperError::Changed)), "{stale:?}");
+        assert_eq!(keeper.load(&permit).await.unwrap().renewal, Renewal::Unknown);
+        keeper.replace(&permit, marked, Change::Tokens(&tokens(&clock, 2))).await.unwrap();
+        let held = keeper.load(&permit).await.unwrap();
+        let refresh = held.tokens.and_then(|tokens| tokens.refresh_token);
+        assert_eq!((held.renewal, refresh.unwrap().expose().as_str()), (Renewal::Settled, "refresh-2"));
+        assert_eq!(connections.credentials().load(owner).unwrap().config_members()["extra"], "kept");
+        connections.gates().close(&[owner], StopReason::NeedsReauthorization, clock.now()).await.unwrap();
+        let late = keeper.replace(&permit, held.generation, Change::Tokens(&tokens(&clock, 3))).await;
+        assert!(matches!(late, Err(KeeperError::Closed)), "{late:?}");
+        assert!(matches!(keeper.load(&permit).await, Err(KeeperError::Closed)));
+    }
+}

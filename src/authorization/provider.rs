@@ -21,13 +21,13 @@ use oauth2::basic::BasicRevocationErrorResponse;
 use oauth2::basic::BasicTokenIntrospectionResponse;
 use url::Url;
 
+use crate::connection::credential::Tokens;
 use crate::connector::treatment::ClientAuth;
 use crate::secret::Secret;
 
 use super::AuthorizationError;
 use super::call::Answer;
 use super::call::Call;
-use super::tokens::Issued;
 
 /// The application's endpoints and this gateway's registration there.
 #[derive(Debug)]
@@ -93,30 +93,30 @@ impl Provider {
         redirect_uri: &Url,
         verifier: Option<&Secret<String>>,
         call: &Call<'_>,
-    ) -> Result<Issued, AuthorizationError> {
+    ) -> Result<Tokens, AuthorizationError> {
         let client = self.client().set_redirect_uri(RedirectUrl::from_url(redirect_uri.clone()));
         let mut request = client.exchange_code(AuthorizationCode::new(code.to_owned()));
         if let Some(verifier) = verifier {
             request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().clone()));
         }
-        request.request_async(call).await.map_err(|error| call.fault(error))?.issued(call)
+        request.request_async(call).await.map_err(|error| call.fault(error))?.tokens(call)
     }
 
     /// Exchanges a refresh token (RFC 6749 section 6).
-    pub(super) async fn refresh(&self, refresh_token: &Secret<String>, call: &Call<'_>) -> Result<Issued, AuthorizationError> {
+    pub(super) async fn refresh(&self, refresh_token: &Secret<String>, call: &Call<'_>) -> Result<Tokens, AuthorizationError> {
         let (client, token) = (self.client(), RefreshToken::new(refresh_token.expose().clone()));
         let sent = client.exchange_refresh_token(&token).request_async(call).await;
-        sent.map_err(|error| call.fault(error))?.issued(call)
+        sent.map_err(|error| call.fault(error))?.tokens(call)
     }
 
     /// Asks for a token of the client's own (RFC 6749 section 4.4).
-    pub(super) async fn client_credentials(&self, call: &Call<'_>) -> Result<Issued, AuthorizationError> {
+    pub(super) async fn client_credentials(&self, call: &Call<'_>) -> Result<Tokens, AuthorizationError> {
         let client = self.client();
         let mut request = client.exchange_client_credentials();
         if !self.scopes.is_empty() {
             request = request.add_scope(Scope::new(self.scopes.join(&self.scope_separator)));
         }
-        request.request_async(call).await.map_err(|error| call.fault(error))?.issued(call)
+        request.request_async(call).await.map_err(|error| call.fault(error))?.tokens(call)
     }
 
     fn client(&self) -> OAuthClient {

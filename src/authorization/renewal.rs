@@ -36,7 +36,6 @@ use super::manifest_request::LIFETIME_DEFAULT;
 use super::manifest_request::ManifestRequest;
 use super::provider::Provider;
 use super::revocation_endpoint;
-use super::tokens::Issued;
 use super::wire::Wire;
 
 /// After a failure that changed nothing, no further attempt is made for this long by the same run.
@@ -112,7 +111,15 @@ impl Source {
         match self {
             Source::Provider(_) => true,
             Source::ClientCredentials(_) => false,
-            Source::Manifest(request) => request.spends_refresh_token(),
+            Source::Manifest(request) => request.refresh_token_name.is_some(),
+        }
+    }
+
+    /// The refresh token that a credential without tokens begins with.
+    fn configured_refresh_token(&self) -> Option<&Secret<String>> {
+        match self {
+            Source::Provider(_) | Source::ClientCredentials(_) => None,
+            Source::Manifest(request) => request.configured_refresh_token(),
         }
     }
 
@@ -123,7 +130,7 @@ impl Source {
         }
     }
 
-    async fn ask(&self, refresh_token: Option<&Secret<String>>, call: &Call<'_>) -> Result<Issued, AuthorizationError> {
+    async fn ask(&self, refresh_token: Option<&Secret<String>>, call: &Call<'_>) -> Result<Tokens, AuthorizationError> {
         match (self, refresh_token) {
             (Source::Provider(provider), Some(token)) => provider.refresh(token, call).await,
             (Source::Provider(_), None) => {
@@ -233,7 +240,7 @@ impl Renewer {
         }
         // Not judged again: an application that issues tokens without a lifetime would be asked for ever.
         let (_, held) = self.held().await?;
-        held.tokens.as_ref().map(|tokens| granted(tokens, false)).ok_or_else(|| self.lost("no token was issued"))
+        with_access_token(&held).map(|tokens| granted(tokens, false)).ok_or_else(|| self.lost("no token was issued"))
     }
 
     /// A token for the repetition of a request whose token was refused with 401: another caller's newer one, or a renewed
@@ -248,7 +255,7 @@ impl Renewer {
         }
         loop {
             let (seen, held) = self.held().await?;
-            let renewed = held.tokens.as_ref().filter(|tokens| tokens.access_token.expose() != grant.token.expose());
+            let renewed = with_access_token(&held).filter(|tokens| tokens.access_token.expose() != grant.token.expose());
             if let Some(tokens) = renewed {
                 return Ok(granted(tokens, true));
             }
@@ -275,7 +282,7 @@ impl Renewer {
     /// The held token, if it is to be used without a renewal. While a refresh token's use is unsettled, the old access
     /// token is used even past its end: the application may know better.
     fn usable(&self, held: &Held) -> Option<Grant> {
-        let tokens = held.tokens.as_ref()?;
+        let tokens = with_access_token(held)?;
         let renewable = !self.source.spends_refresh_token() || tokens.refresh_token.is_some();
         let wanted = tokens.is_due(self.clock.now()) && renewable && held.renewal == Renewal::Settled;
         (!wanted).then(|| granted(tokens, false))
@@ -285,7 +292,7 @@ impl Renewer {
     /// the old one is tried.
     fn fallback(&self, error: AuthorizationError) -> Result<Grant, AuthorizationError> {
         let held = locked(&self.slot.shared).held.clone();
-        let tokens = held.as_ref().and_then(|held| held.tokens.as_ref());
+        let tokens = held.as_deref().and_then(with_access_token);
         let unknown = matches!(error, AuthorizationError::OutcomeUnknown { .. });
         match tokens {
             Some(tokens) if error.is_transient() && (unknown || !tokens.is_past(self.clock.now())) => Ok(granted(tokens, false)),
@@ -340,7 +347,10 @@ impl Renewer {
     /// Marks, asks and keeps. Answers what is held afterwards; `None` when that must be read anew.
     async fn attempt(&self, held: Arc<Held>, reason: Reason) -> (Option<Arc<Held>>, Result<(), AuthorizationError>) {
         let mut generation = held.generation;
-        let refresh_token = held.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref());
+        let kept = held.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref());
+        let refresh_token = kept.or_else(|| self.source.configured_refresh_token());
+        // Without an old access token there is nothing to try first.
+        let reason = if with_access_token(&held).is_some() { reason } else { Reason::Refused };
         let spends = self.source.spends_refresh_token() && refresh_token.is_some();
         let mut renewal = held.renewal;
         if spends {
@@ -360,7 +370,7 @@ impl Renewer {
         }
         let call = Call { wire: &*self.wire, permit: &self.permit, clock: &self.clock };
         let error = match self.source.ask(refresh_token, &call).await {
-            Ok(issued) => return self.keep(&held, generation, issued.tokens).await,
+            Ok(tokens) => return self.keep(&held, generation, tokens).await,
             Err(error) => error,
         };
         // Only these leave the refresh token unused for certain, or used without effect: the mark goes back.
@@ -435,6 +445,11 @@ impl Renewer {
 /// Error codes of RFC 6749 section 5.2 that are not about the customer's authorization.
 const REGISTRATION_FAULTS: [&str; 5] =
     ["invalid_client", "invalid_request", "invalid_scope", "unsupported_grant_type", "unauthorized_client"];
+
+/// The tokens, if there is an access token among them.
+fn with_access_token(held: &Held) -> Option<&Tokens> {
+    held.tokens.as_ref().filter(|tokens| !tokens.access_token.expose().is_empty())
+}
 
 fn granted(tokens: &Tokens, after_refusal: bool) -> Grant {
     Grant { token: tokens.access_token.duplicate(), after_refusal }

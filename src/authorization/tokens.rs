@@ -1,10 +1,8 @@
 //! What a token endpoint answers, read tolerantly: applications differ from RFC 6749 section 5.1 in every field but one.
 //!
 //! `expires_in` may be a number or a text, or `expires_at` may say a date; scopes are joined by spaces or commas; the token
-//! type is in any case or missing, and says nothing: where a token goes is the manifest's business; some answer in a form
-//! instead of JSON. What is not understood is left in [`Issued::extra`]. An answer without an access token is an error.
+//! type is in any case or missing; some answer in a form instead of JSON. What is not understood is left in [`Tokens::extra`]. An answer without an access token is an error.
 
-use std::fmt;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -35,14 +33,6 @@ const CODE_CHARACTERS_MAX: usize = 48;
 
 /// Numbers from here on are a Unix time, not a lifetime.
 const UNIX_SECONDS_MIN: f64 = 1e9;
-
-/// The answer of a token endpoint.
-pub struct Issued {
-    /// The tokens.
-    pub tokens: Tokens,
-    /// Every other field. It may hold secrets (an `id_token`), so it is not printed.
-    pub extra: Map<String, Value>,
-}
 
 /// The names of an answer's fields. A dot has no meaning: names are looked for at any depth up to five.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,8 +68,15 @@ impl Tokens {
 
     /// A refresh token alone, as a manifest's config gives it: its access token has ended before it began.
     pub fn of_refresh_token(refresh_token: Secret<String>, now: Timestamp) -> Self {
-        let access_token = Secret::new(String::new());
-        Self { access_token, refresh_token: Some(refresh_token), expires_at: Some(now), issued_at: now, scopes: None }
+        Self {
+            access_token: Secret::new(String::new()),
+            refresh_token: Some(refresh_token),
+            expires_at: Some(now),
+            issued_at: now,
+            token_type: String::new(),
+            scopes: Vec::new(),
+            extra: Secret::new("{}".to_owned()),
+        }
     }
 
     /// A second keeper of the same tokens, made on purpose and visibly.
@@ -89,7 +86,9 @@ impl Tokens {
             refresh_token: self.refresh_token.as_ref().map(Secret::duplicate),
             expires_at: self.expires_at,
             issued_at: self.issued_at,
+            token_type: self.token_type.clone(),
             scopes: self.scopes.clone(),
+            extra: self.extra.duplicate(),
         }
     }
 
@@ -97,12 +96,20 @@ impl Tokens {
     #[must_use]
     pub fn succeeding(mut self, old: &Tokens) -> Self {
         self.refresh_token = self.refresh_token.or_else(|| old.refresh_token.as_ref().map(Secret::duplicate));
-        self.scopes = self.scopes.or_else(|| old.scopes.clone());
+        if self.scopes.is_empty() {
+            self.scopes.clone_from(&old.scopes);
+        }
+        let mut extra = old.extra_members();
+        extra.extend(self.extra_members());
+        self.extra = written(&extra);
         self
     }
-}
 
-impl Issued {
+    /// The other members of the answer, such as an `instance_url` that belongs into the connection's config.
+    pub fn extra_members(&self) -> Map<String, Value> {
+        serde_json::from_str(self.extra.expose()).unwrap_or_default()
+    }
+
     /// Reads an answer's body; `lifetime_default` stands in for a lifetime that it does not say.
     ///
     /// # Errors
@@ -112,7 +119,7 @@ impl Issued {
         Self::of(fields, names, lifetime_default, now)
     }
 
-    /// As [`Issued::read`], from the answer's fields.
+    /// As [`Tokens::read`], from the answer's fields.
     pub(super) fn of(
         mut fields: Map<String, Value>,
         names: &AnswerNames,
@@ -128,17 +135,17 @@ impl Issued {
             .or_else(|| fields.get("expires_at").and_then(|value| end(value, now)))
             .or_else(|| now.checked_add(SignedDuration::try_from(lifetime_default?).ok()?).ok());
         let scopes = scopes(fields.get("scope"));
+        let token_type = fields.get("token_type").and_then(Value::as_str).unwrap_or_default().to_owned();
         for known in [names.access_token.as_str(), &names.refresh_token, &names.expires_in, "token_type", "scope", "expires_at"] {
             remove(&mut fields, known, DEPTH_MAX);
         }
-        Ok(Self { tokens: Tokens { access_token, refresh_token, expires_at, issued_at: now, scopes }, extra: fields })
+        let extra = written(&fields);
+        Ok(Self { access_token, refresh_token, expires_at, issued_at: now, token_type, scopes, extra })
     }
 }
 
-impl fmt::Debug for Issued {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Issued").field("tokens", &self.tokens).finish_non_exhaustive()
-    }
+fn written(members: &Map<String, Value>) -> Secret<String> {
+    Secret::new(serde_json::to_string(members).unwrap_or_else(|_| "{}".to_owned()))
 }
 
 /// The error code of an answer, if it is one of RFC 6749 section 5.2 (also with a status of 200, as some answer).
@@ -201,12 +208,12 @@ fn end(value: &Value, now: Timestamp) -> Option<Timestamp> {
     }
 }
 
-fn scopes(value: Option<&Value>) -> Option<Vec<String>> {
+fn scopes(value: Option<&Value>) -> Vec<String> {
     let words = |text: &str| text.split([' ', ',']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
-    match value? {
-        Value::String(text) => Some(words(text)),
-        Value::Array(list) => Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
-        _ => None,
+    match value {
+        Some(Value::String(text)) => words(text),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -221,7 +228,7 @@ mod tests {
     }
 
     fn read(body: &str) -> Result<Tokens, &'static str> {
-        Issued::read(body.as_bytes(), &AnswerNames::default(), None, now()).map(|issued| issued.tokens)
+        Tokens::read(body.as_bytes(), &AnswerNames::default(), None, now())
     }
 
     /// Lifetimes and scopes are read in every form that applications send.
@@ -245,7 +252,7 @@ mod tests {
         }
         for scope in [r#""a b""#, r#""a,b""#, r#""a, b""#, r#"["a","b"]"#] {
             let tokens = read(&format!(r#"{{"access_token":"a","token_type":"BEARER","scope":{scope}}}"#)).expect(scope);
-            assert_eq!(tokens.scopes, Some(vec!["a".to_owned(), "b".to_owned()]));
+            assert_eq!((tokens.scopes, tokens.token_type.as_str()), (vec!["a".to_owned(), "b".to_owned()], "BEARER"));
         }
         let form = read("access_token=a%2Fb&refresh_token=r&token_type=bearer").expect("a form");
         assert_eq!(
@@ -257,10 +264,9 @@ mod tests {
         }
         let nested = AnswerNames { access_token: "token".into(), ..AnswerNames::default() };
         let body = br#"{"data":{"session":{"token":"t","expires_in":60}},"shop":"s"}"#;
-        let issued = Issued::read(body, &nested, None, now()).expect("nested");
-        assert_eq!(issued.tokens.access_token.expose(), "t");
-        assert!(issued.tokens.expires_at.is_some() && issued.extra["shop"] == "s");
-        assert!(!Value::Object(issued.extra).to_string().contains("\"t\""));
+        let tokens = Tokens::read(body, &nested, None, now()).expect("nested");
+        assert_eq!((tokens.access_token.expose().as_str(), tokens.extra.expose().as_str()), ("t", r#"{"data":{"session":{}},"shop":"s"}"#));
+        assert!(tokens.expires_at.is_some());
     }
 
     /// A token is due at its end, or a minute before, or a tenth of a short lifetime before.
@@ -280,7 +286,7 @@ mod tests {
         fn any_body_is_survived(body in "[ -~]{0,60}", token in "[a-z]{20}") {
             let _ = read(&body).is_ok();
             let body = format!(r#"{{"access_token":"{token}","x":"{token}"}}"#);
-            let shown = format!("{:?}", Issued::read(body.as_bytes(), &AnswerNames::default(), None, now()).expect("tokens"));
+            let shown = format!("{:?}", Tokens::read(body.as_bytes(), &AnswerNames::default(), None, now()).expect("tokens"));
             prop_assert!(!shown.contains(&token));
         }
     }

@@ -43,7 +43,6 @@ use crate::authorization::renewal::Renewers;
 use crate::authorization::renewal::Source;
 use crate::authorization::revocation_endpoint;
 use crate::authorization::tokens::AnswerNames;
-use crate::authorization::tokens::Issued;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::connection::credential::Renewal;
@@ -255,7 +254,7 @@ impl World {
     async fn due(past: i64) -> Self {
         let world = World::new().await;
         let answer = world.server.lock().expect("server").rotate();
-        let tokens = Issued::read(answer.as_bytes(), &AnswerNames::default(), None, world.clock.now()).expect("tokens").tokens;
+        let tokens = Tokens::read(answer.as_bytes(), &AnswerNames::default(), None, world.clock.now()).expect("tokens");
         *world.memory.held.lock().expect("held") = Some(Held { generation: 1, tokens: Some(tokens), renewal: Renewal::Settled });
         world.clock.set(world.clock.now() + jiff::SignedDuration::from_secs(3600 + past));
         world
@@ -348,9 +347,9 @@ async fn a_callback_is_good_once() {
     assert_eq!(world.requests(), 0, "nothing was asked until here");
     let good = format!("code=good&state={state}&realmId=42&iss=https%3A%2F%2Fauth.example.com");
     let redeemed = answer(good.clone(), &provider, now).await.expect("redeemed");
-    let tokens = &redeemed.issued.tokens;
-    assert_eq!((tokens.access_token.expose().as_str(), tokens.scopes.as_ref().map(Vec::len)), ("access-1", Some(2)));
-    assert_eq!((redeemed.config["realmId"].as_str(), redeemed.issued.extra["shop"].as_str()), (Some("42"), Some("s")));
+    let tokens = &redeemed.tokens;
+    assert_eq!((tokens.access_token.expose().as_str(), tokens.scopes.len()), ("access-1", 2));
+    assert_eq!((redeemed.config["realmId"].as_str(), tokens.extra_members()["shop"].as_str()), (Some("42"), Some("s")));
     assert!(matches!(answer(good, &provider, now).await, Err(AuthorizationError::UnknownState)));
     assert_eq!(world.requests(), 1);
     let sent = world.server.lock().expect("server").requests[0].clone();
@@ -551,24 +550,25 @@ async fn revocation_tells_the_application() {
 async fn a_manifest_renews_by_its_own_words() {
     let world = World::new().await;
     world.server.lock().expect("server").refresh = "configured".into();
-    let tokens = Tokens::of_refresh_token(Secret::new("configured".into()), world.clock.now());
-    *world.memory.held.lock().expect("held") = Some(Held { generation: 1, tokens: Some(tokens), renewal: Renewal::Settled });
+    *world.memory.held.lock().expect("held") = Some(Held { generation: 1, tokens: None, renewal: Renewal::Settled });
+    let field = |name: &str, value: &str| (name.to_owned(), Secret::new(value.to_owned()));
     let request = ManifestRequest {
         url: world.provider().token_url,
         headers: Vec::new(),
-        grant: ("grant_type".into(), "refresh_token".into()),
-        client_id: Some(("client_id".into(), Secret::new("id".into()))),
-        client_secret: None,
-        refresh_token_name: "refresh_token".into(),
-        scopes: Vec::new(),
-        body: vec![("audience".into(), Secret::new("api".into()))],
-        hidden: Vec::new(),
+        form: vec![field("grant_type", "refresh_token"), field("refresh_token", "configured"), field("audience", "api")],
+        refresh_token_name: Some("refresh_token".into()),
         answer: AnswerNames::default(),
+        hidden: Vec::new(),
     };
-    let renewers = world.renewers();
-    let renewer = renewers.of(&world.gates.permit(OWNER), Arc::new(Source::Manifest(request)), Arc::clone(&world.wire) as _);
-    let grant = renewer.token().await.expect("a token");
+    let source = Arc::new(Source::Manifest(request));
+    let renewer = || world.renewers().of(&world.gates.permit(OWNER), Arc::clone(&source), Arc::clone(&world.wire) as _);
+    // There is no old access token to try after a lost answer: the refresh token once more, and no oftener.
+    world.mood(Mood::LosesBefore);
+    assert!(matches!(renewer().token().await, Err(AuthorizationError::OutcomeUnknown { .. })));
+    assert_eq!(world.memory.renewal(), Renewal::Unknown);
+    world.mood(Mood::Good);
+    let grant = renewer().token().await.expect("a token");
     assert_eq!(grant.token().expose(), "access-1");
     assert_eq!(world.memory.copy().tokens.and_then(|tokens| tokens.refresh_token).expect("rotated").expose(), "refresh-1");
-    assert_eq!(world.server.lock().expect("server").requests[0]["audience"], "api");
+    assert_eq!(world.server.lock().expect("server").requests[1]["audience"], "api");
 }
