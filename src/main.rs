@@ -1,3 +1,12 @@
 //! The `headgate` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use headgate::cli;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let line = cli::CommandLine::parse();
+    ExitCode::from(cli::run(line, cli::Environment::of_process()).await)
+}

@@ -1,0 +1,13 @@
+//! The handlers: each takes what its row promises, asks one service, and answers.
+
+pub mod admin;
+pub mod audit;
+pub mod connections;
+pub mod consents;
+pub mod erasures;
+pub mod health;
+pub mod keys;
+pub mod records;
+pub mod revocations;
+pub mod runs;
+pub mod sessions;

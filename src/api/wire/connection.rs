@@ -1,0 +1,196 @@
+//! Connections: one customer's authorization of one connector.
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::api::wire::consent;
+use crate::api::wire::schema::Schema;
+use crate::api::wire::schema::array;
+use crate::api::wire::schema::id;
+use crate::api::wire::schema::integer;
+use crate::api::wire::schema::list;
+use crate::api::wire::schema::nullable;
+use crate::api::wire::schema::object;
+use crate::api::wire::schema::one_of;
+use crate::api::wire::schema::purpose;
+use crate::api::wire::schema::reference;
+use crate::api::wire::schema::short_text;
+use crate::api::wire::schema::string;
+use crate::api::wire::schema::tenant;
+use crate::api::wire::schema::time;
+use crate::clock::Timestamp;
+use crate::consent::ConsentRequest;
+use crate::consent::Purpose;
+use crate::ids::ConnectionId;
+use crate::ids::ConsentId;
+use crate::ids::TenantId;
+
+/// The states of a connection.
+pub const STATES: &[&str] = &["pending", "active", "paused", "needs_reauthorization", "revoked", "erased"];
+
+/// A connection, as it is shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Its id, for good.
+    pub id: ConnectionId,
+    /// The connector's name.
+    pub connector: String,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// One of [`STATES`].
+    pub state: String,
+    /// The streams that the customer chose.
+    pub streams: Vec<String>,
+    /// What the data may be used for.
+    pub purposes: Vec<Purpose>,
+    /// How often it pulls by itself; null for never.
+    pub schedule: Option<Schedule>,
+    /// When the consent was recorded.
+    pub created_at: Timestamp,
+    /// The consent it rests on.
+    pub consent: ConsentId,
+    /// The revoked connection that it follows.
+    pub succeeds: Option<ConnectionId>,
+}
+
+/// How often a connection pulls by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// ISO 8601 duration, at least `PT1M`.
+    pub every: String,
+}
+
+/// The schema of [`Connection`].
+pub const CONNECTION: Schema = Schema {
+    name: "Connection",
+    make: || {
+        let members = [
+            ("id", id("conn")),
+            ("connector", string()),
+            ("tenant", tenant()),
+            ("state", one_of(STATES)),
+            ("streams", array(string())),
+            ("purposes", array(purpose())),
+            ("schedule", nullable(schedule())),
+            ("created_at", time()),
+            ("consent", id("cons")),
+            ("succeeds", nullable(id("conn"))),
+        ];
+        object(&members, &[])
+    },
+};
+
+/// The schema of a page of connections.
+pub const CONNECTIONS: Schema = Schema { name: "Connections", make: || list(&CONNECTION) };
+
+/// What connecting needs.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ConnectOrder {
+    /// The connector's name; from a local principal also an absolute path.
+    pub connector: String,
+    /// For whom.
+    pub tenant: TenantId,
+    /// What the manifest's spec asks for. May hold secrets: not to be logged.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    /// What the customer agreed to.
+    pub consent: ConsentRequest,
+    /// The streams to read; every one when absent.
+    pub streams: Option<Vec<String>>,
+}
+
+/// The schema of [`ConnectOrder`].
+pub const CONNECT_ORDER: Schema = Schema {
+    name: "ConnectOrder",
+    make: || {
+        let required = [("connector", short_text(4096)), ("tenant", tenant()), ("consent", reference(&consent::CONSENT))];
+        object(&required, &[("config", serde_json::json!({ "type": "object" })), ("streams", array(short_text(256)))])
+    },
+};
+
+/// What connecting came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Connected {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its state: `pending` while the customer has still to authorize it at the application.
+    pub state: String,
+    /// Where the customer authorizes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorize_url: Option<String>,
+}
+
+/// The schema of [`Connected`].
+pub const CONNECTED: Schema =
+    Schema { name: "Connected", make: || object(&[("connection", id("conn")), ("state", one_of(STATES))], &[("authorize_url", string())]) };
+
+/// A change to a connection. An absent member stays as it is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Change {
+    /// `paused` or `active`.
+    pub state: Option<ChangedState>,
+    /// A new schedule; null for none.
+    #[serde(default, deserialize_with = "present")]
+    pub schedule: Option<Option<Schedule>>,
+}
+
+/// The states that an operator may set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangedState {
+    /// Pulls nothing until it is resumed.
+    Paused,
+    /// Pulls again.
+    Active,
+}
+
+/// The schema of [`Change`].
+pub const CHANGE: Schema = Schema {
+    name: "ConnectionChange",
+    make: || object(&[], &[("state", one_of(&["paused", "active"])), ("schedule", nullable(schedule()))]),
+};
+
+/// What stopping or erasing a connection would touch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Impact {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its state.
+    pub state: String,
+    /// How much is stored, by stream.
+    pub streams: Vec<StreamImpact>,
+    /// Pulls that a revocation would cut short.
+    pub pulls_running: u32,
+}
+
+/// What is stored of one stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StreamImpact {
+    /// The stream.
+    pub stream: String,
+    /// Records, erased ones excluded.
+    pub records: u64,
+    /// Versions of those records.
+    pub versions: u64,
+}
+
+/// The schema of [`Impact`].
+pub const IMPACT: Schema = Schema {
+    name: "Impact",
+    make: || {
+        let stream = object(&[("stream", string()), ("records", integer()), ("versions", integer())], &[]);
+        let members = [("connection", id("conn")), ("state", one_of(STATES)), ("streams", array(stream)), ("pulls_running", integer())];
+        object(&members, &[])
+    },
+};
+
+/// Tells an absent member (`None`) from one that is null (`Some(None)`).
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Schedule>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+fn schedule() -> Value {
+    object(&[("every", short_text(32))], &[])
+}

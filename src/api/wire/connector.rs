@@ -1,0 +1,55 @@
+//! Connectors, as the operator sees them.
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::api::wire::schema::Schema;
+use crate::api::wire::schema::anything;
+use crate::api::wire::schema::array;
+use crate::api::wire::schema::list;
+use crate::api::wire::schema::object;
+use crate::api::wire::schema::one_of;
+use crate::api::wire::schema::string;
+
+/// A connector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Connector {
+    /// Its name: the folder's.
+    pub name: String,
+    /// The application's name.
+    pub display_name: String,
+    /// Digest of its files, lower-case hex.
+    pub digest: String,
+    /// `enabled` or `disabled`.
+    pub state: String,
+    /// How it is authorized.
+    pub authorization: String,
+    /// Its streams.
+    pub streams: Vec<String>,
+    /// The hosts it may reach.
+    pub hosts: Vec<String>,
+    /// The JSON Schema of its configuration.
+    pub spec: Value,
+}
+
+/// The schema of [`Connector`].
+pub const CONNECTOR: Schema = Schema {
+    name: "Connector",
+    make: || {
+        let members = [
+            ("name", string()),
+            ("display_name", string()),
+            ("digest", string()),
+            ("state", one_of(&["enabled", "disabled"])),
+            ("authorization", string()),
+            ("streams", array(string())),
+            ("hosts", array(string())),
+            ("spec", anything()),
+        ];
+        object(&members, &[])
+    },
+};
+
+/// The schema of a list of connectors.
+pub const CONNECTORS: Schema = Schema { name: "Connectors", make: || list(&CONNECTOR) };

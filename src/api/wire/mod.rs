@@ -1,0 +1,17 @@
+//! The shapes of bodies: what each noun looks like as JSON, and the JSON Schema that says so.
+//!
+//! A shape and its schema stand together. Bodies of requests are checked against the very schema that `/openapi.json`
+//! shows; tests check answers against theirs.
+
+pub mod audit;
+pub mod connection;
+pub mod connector;
+pub mod consent;
+pub mod erasure;
+pub mod key;
+pub mod lineage;
+pub mod record;
+pub mod revocation;
+pub mod run;
+pub mod schema;
+pub mod session;

@@ -1,0 +1,75 @@
+//! `headgate connections`: what is connected.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::cli::Session;
+use crate::cli::connect;
+use crate::cli::failure::Failure;
+use crate::cli::output;
+use crate::cli::pages::Paging;
+use crate::cli::transport::Request;
+
+#[derive(Debug, Subcommand)]
+pub enum Connections {
+    /// List the connections.
+    List {
+        /// Those of this tenant alone.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show one connection; also after it was revoked or erased.
+    Show {
+        /// The connection's id.
+        id: String,
+    },
+    /// Close the gate until `resume`: nothing is fetched, data and authorization stay.
+    Pause {
+        /// The connection's id.
+        id: String,
+    },
+    /// Open a paused connection's gate again.
+    Resume {
+        /// The connection's id.
+        id: String,
+    },
+    /// Authorize a connection again that needs it; id and data stay. Prints what `connect` prints.
+    Reconnect {
+        /// The connection's id.
+        id: String,
+    },
+}
+
+const COLUMNS: &[(&str, &str)] = &[
+    ("CONNECTION", "/id"),
+    ("CONNECTOR", "/connector"),
+    ("TENANT", "/tenant"),
+    ("STATE", "/state"),
+    ("PURPOSES", "/purposes"),
+    ("CREATED", "/created_at"),
+];
+
+impl Connections {
+    pub async fn carry_out(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        match self {
+            Connections::List { tenant, paging } => {
+                let list = Request::get(["v1", "connections"]).query_maybe("tenant", tenant);
+                paging.show(session, list, COLUMNS, "no connections; `headgate connect` makes one").await
+            }
+            Connections::Show { id } => show(session, Request::get(["v1", "connections", &id])).await,
+            Connections::Pause { id } => show(session, Request::patch(["v1", "connections", &id], json!({"state": "paused"}))).await,
+            Connections::Resume { id } => show(session, Request::patch(["v1", "connections", &id], json!({"state": "active"}))).await,
+            Connections::Reconnect { id } => {
+                let request = Request::post(["admin", "connections", &id, "reconnect"], json!({}));
+                connect::authorize(session, &request).await
+            }
+        }
+    }
+}
+
+async fn show(session: &mut Session<'_>, request: Request) -> Result<(), Failure> {
+    let connection = session.client.json(&request).await?;
+    session.output.result(&connection, output::details)
+}

@@ -1,0 +1,103 @@
+//! The exact origin of a record, from the field in the response back to the application and the consent.
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::cli::lineage::tree::Branch;
+use crate::cli::output;
+
+/// The origin as branches.
+pub fn branch(origin: &Value) -> Branch {
+    let tag = &origin["tag"];
+    let at = |pointer: &str| output::shown(tag.pointer(pointer).unwrap_or(&Value::Null));
+    let connection = Branch::new(format!("connection {}, account of tenant {}", at("/connection"), at("/tenant")))
+        .with(Branch::new(format!(
+            "application {}: connector {}, definition sha256 {}",
+            host(tag),
+            at("/connector/name"),
+            at("/connector/digest")
+        )))
+        .with(Branch::new(format!("consent {}, policy {}, for {}", at("/consent"), at("/policy_version"), at("/purposes"))));
+    let run = Branch::new(if tag["run"].is_null() { "no run".into() } else { format!("run {}", at("/run")) }).with(connection);
+    let request = Branch::new(format!(
+        "request {} {}, status {}, attempt {}, sent {}{}",
+        at("/page/method"),
+        at("/page/url"),
+        at("/page/status"),
+        at("/page/attempt"),
+        at("/page/requested_at"),
+        given(", the application's id ", &at("/page/request_id")),
+    ))
+    .with(run);
+    let response = Branch::new(format!(
+        "response sha256 {}, {} bytes, received {}, {}",
+        at("/page/response_sha256"),
+        at("/page/bytes"),
+        at("/page/received_at"),
+        at("/page/id")
+    ))
+    .with(request);
+    let pointer = tag["pointer"].as_str().filter(|pointer| !pointer.is_empty());
+    let place = pointer.map_or_else(|| "the whole response".to_owned(), |pointer| format!("pointer {}", output::plain(pointer)));
+    Branch::new(format!("record {} version {}", output::shown(&origin["record"]), output::shown(&origin["version"])))
+        .with(Branch::new(format!(
+            "{} of stream {}, key {}, content sha256 {}",
+            kind(tag),
+            at("/stream"),
+            at("/primary_key"),
+            at("/content_digest")
+        )))
+        .with(Branch::new(place).with(response))
+        .with(Branch::new(format!("changed on the way: {}; masked: {}", or_nothing(at("/transformations")), or_nothing(masked(tag)))))
+        .with(Branch::new(format!("kept until {}, class {}", or_nothing(at("/retention/delete_after")), at("/retention/class"))))
+        .with_all(related("made from", &origin["inputs"]))
+        .with_all(related("used in", &origin["outputs"]))
+}
+
+/// The origin as a graph, in the direction of the data.
+pub fn graph(origin: &Value) -> Value {
+    let tag = &origin["tag"];
+    let record = json!({"id": origin["record"], "type": "record", "facts": {"version": origin["version"], "pointer": tag["pointer"]}});
+    let chain = [
+        ("connector", &tag["connector"]["name"], json!({"digest": tag["connector"]["digest"]})),
+        ("connection", &tag["connection"], json!({"tenant": tag["tenant"], "consent": tag["consent"]})),
+        ("run", &tag["run"], json!({"stream": tag["stream"]})),
+        ("page", &tag["page"]["id"], json!({"url": tag["page"]["url"], "response_sha256": tag["page"]["response_sha256"]})),
+    ];
+    let mut nodes: Vec<Value> =
+        chain.iter().filter(|(_, id, _)| !id.is_null()).map(|(noun, id, facts)| json!({"id": id, "type": noun, "facts": facts})).collect();
+    nodes.push(record);
+    let mut edges: Vec<Value> = nodes.windows(2).map(|pair| json!({"from": pair[0]["id"], "to": pair[1]["id"]})).collect();
+    let consent = json!({"id": tag["consent"], "type": "consent", "facts": {"policy_version": tag["policy_version"]}});
+    edges.push(json!({"from": consent["id"], "to": tag["connection"]}));
+    nodes.push(consent);
+    json!({"nodes": nodes, "edges": edges})
+}
+
+fn host(tag: &Value) -> String {
+    let url = tag["page"]["url"].as_str().and_then(|text| url::Url::parse(text).ok());
+    url.and_then(|url| url.host_str().map(output::plain)).unwrap_or_else(|| "(unknown)".into())
+}
+
+fn kind(tag: &Value) -> String {
+    if tag["kind"].is_null() { "record".into() } else { output::shown(&tag["kind"]) }
+}
+
+fn masked(tag: &Value) -> String {
+    match tag["masks"].as_array() {
+        Some(masks) if !masks.is_empty() => format!("{} values", masks.len()),
+        _ => String::new(),
+    }
+}
+
+fn related<'a>(how: &'a str, list: &'a Value) -> impl Iterator<Item = Branch> + 'a {
+    list.as_array().into_iter().flatten().map(move |item| Branch::new(format!("{how} {}", output::shown(item))))
+}
+
+fn given(before: &str, text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{before}{text}") }
+}
+
+fn or_nothing(text: String) -> String {
+    if text.is_empty() { "nothing".into() } else { text }
+}

@@ -1,0 +1,155 @@
+//! The one registry of the process, in the OpenMetrics text format.
+//!
+//! Labels come from closed lists or from the operator's own connector names. A tenant, a connection, a record or a URL is
+//! never a label: `/metrics` is readable without a key.
+
+use std::fmt;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::histogram::exponential_buckets;
+use prometheus_client::registry::Registry;
+
+/// The content type of [`Metrics::encode`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A request that Headgate answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AnswerLabels {
+    /// The HTTP method.
+    pub method: String,
+    /// The route's template, such as `/v1/records/{id}`; `none` where no route matched.
+    pub route: String,
+    /// The answer's status.
+    pub status: u16,
+}
+
+/// Something that happened at one connector.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ConnectorLabels {
+    /// The connector's name.
+    pub connector: String,
+    /// How it went, from the closed list of the metric.
+    pub outcome: &'static str,
+}
+
+/// Something that happened anywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    /// How it went, from the closed list of the metric.
+    pub outcome: &'static str,
+}
+
+/// Every metric of the process. Its parts are handles: counting is one atomic addition.
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered by the HTTP face.
+    pub answers: Family<AnswerLabels, Counter>,
+    /// Seconds from a request's head to its answer's head.
+    pub answer_seconds: Histogram,
+    /// Requests sent to applications; outcome `ok`, `limited`, `refused`, `failed`, `cut`.
+    pub application_requests: Family<ConnectorLabels, Counter>,
+    /// Pages stored; outcome `stored`, `fenced` (the gate had closed).
+    pub pages: Family<ConnectorLabels, Counter>,
+    /// Records seen; outcome `new`, `changed`, `unchanged`, `filtered`, `ignored`.
+    pub records: Family<ConnectorLabels, Counter>,
+    /// Renewals of access tokens; outcome `renewed`, `refused`, `unknown`.
+    pub renewals: Family<ConnectorLabels, Counter>,
+    /// Pulls under way.
+    pub pulls_running: Gauge,
+    /// Connections whose gate is open.
+    pub connections_open: Gauge,
+    /// Connections closed by a revocation; outcome `revoked`, `already`.
+    pub revocations: Family<OutcomeLabels, Counter>,
+    /// Erasures; outcome `requested`, `complete`, `refused`.
+    pub erasures: Family<OutcomeLabels, Counter>,
+    /// Seconds that one group commit of the store took, its fdatasync included.
+    pub commit_seconds: Histogram,
+    /// Atomic units in one group commit.
+    pub commit_units: Histogram,
+    /// Entries appended to the audit log.
+    pub audit_entries: Counter,
+}
+
+impl Metrics {
+    /// A registry with every metric at zero.
+    pub fn new() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("headgate"),
+            answers: Family::default(),
+            answer_seconds: seconds(),
+            application_requests: Family::default(),
+            pages: Family::default(),
+            records: Family::default(),
+            renewals: Family::default(),
+            pulls_running: Gauge::default(),
+            connections_open: Gauge::default(),
+            revocations: Family::default(),
+            erasures: Family::default(),
+            commit_seconds: seconds(),
+            commit_units: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
+            audit_entries: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    /// The text that `/metrics` answers.
+    ///
+    /// # Errors
+    /// Never in practice: writing into a string does not fail.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("answers", "Requests answered by the HTTP face", self.answers.clone());
+        registry.register("answer_seconds", "Seconds from a request's head to its answer's head", self.answer_seconds.clone());
+        registry.register("application_requests", "Requests sent to Connected Applications", self.application_requests.clone());
+        registry.register("pages", "Pages that reached the store", self.pages.clone());
+        registry.register("records", "Records seen in pages", self.records.clone());
+        registry.register("renewals", "Renewals of access tokens", self.renewals.clone());
+        registry.register("pulls_running", "Pulls under way", self.pulls_running.clone());
+        registry.register("connections_open", "Connections whose gate is open", self.connections_open.clone());
+        registry.register("revocations", "Connections closed by a revocation", self.revocations.clone());
+        registry.register("erasures", "Erasures by how they went", self.erasures.clone());
+        registry.register("commit_seconds", "Seconds per group commit, fdatasync included", self.commit_seconds.clone());
+        registry.register("commit_units", "Atomic units in one group commit", self.commit_units.clone());
+        registry.register("audit_entries", "Entries appended to the audit log", self.audit_entries.clone());
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is counted shows in the text, under the prefix and with its labels.
+    #[test]
+    fn counts_show_in_the_text() {
+        let metrics = Metrics::new();
+        metrics.records.get_or_create(&ConnectorLabels { connector: "sandbox".into(), outcome: "new" }).inc_by(3);
+        let text = metrics.encode().expect("a string takes the text");
+        assert!(text.contains("headgate_records_total{connector=\"sandbox\",outcome=\"new\"} 3"), "{text}");
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+}
