@@ -51,7 +51,7 @@ pub enum ConnectorError {
         /// The field.
         what: &'static str,
         /// Why.
-        source: ExpressionError,
+        source: Box<ExpressionError>,
     },
     /// An address is none.
     #[error("`{what}` of connector `{name}` renders to `{text}`, which is no absolute http or https address; check the configuration")]
@@ -231,7 +231,7 @@ impl Connector {
     }
 
     fn render(&self, expression: &Expression, what: &'static str, scope: &Scope) -> Result<String, ConnectorError> {
-        expression.text(scope).map_err(|source| ConnectorError::Expression { name: self.name.clone(), what, source })
+        expression.text(scope).map_err(|source| ConnectorError::Expression { name: self.name.clone(), what, source: Box::new(source) })
     }
 
     fn url(&self, expression: &Expression, what: &'static str, scope: &Scope) -> Result<Url, ConnectorError> {

@@ -1,5 +1,6 @@
 //! Reads components out of the tree: collects every problem, keeps the path, and binds expressions to their parameters.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -90,7 +91,8 @@ impl Reader {
     pub fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| problem.line);
         // A definition used by several streams is read once for each, but is wrong only once.
-        self.problems.dedup_by(|a, b| a.line == b.line && a.code == b.code && a.message == b.message);
+        let mut told = HashSet::new();
+        self.problems.retain(|problem| told.insert((problem.line, problem.code, problem.message.clone())));
         self.problems
     }
 
@@ -299,7 +301,7 @@ impl<T: Accept> Accept for Vec<T> {
     const ACCEPTS: &'static str = T::ACCEPTS;
 
     fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
-        let items = node.as_list().unwrap_or(std::slice::from_ref(node));
+        let Some(items) = node.as_list() else { return T::accept(node, reader).map(|item| vec![item]) };
         // All items are read before the first failure counts, so that all problems are told.
         let read = |(index, item)| reader.within(format!("[{index}]"), |reader| T::accept(item, reader));
         let read: Vec<Option<T>> = items.iter().enumerate().map(read).collect();

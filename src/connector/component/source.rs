@@ -38,6 +38,8 @@ component! {
         schemas: Option<Unread>;
         /// Notes of the builder; they do nothing.
         metadata: Option<Unread>;
+        /// How many asynchronous jobs run at a time; there are none.
+        max_concurrent_async_job_count: Option<Unread>;
         /// What the source is, in words.
         description: Option<String>;
     }

@@ -25,7 +25,7 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// A template bound to the parameters of the component it stands in.
 #[derive(Debug)]
 pub struct Expression {
-    template: Template,
+    template: Box<Template>,
     /// What `parameters` means in it; `None` when it does not say `parameters`.
     parameters: Option<minijinja::Value>,
 }
@@ -110,7 +110,7 @@ impl Accept for Expression {
         match Template::compile(&source, reader.place()) {
             Ok(template) => {
                 let parameters = template.uses("parameters").then(|| dynamic(&reader.parameters()));
-                Some(Expression { template, parameters })
+                Some(Expression { template: Box::new(template), parameters })
             }
             Err(error) => {
                 reader.problem(Code::BadExpression, node.line, error.to_string());

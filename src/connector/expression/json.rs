@@ -86,10 +86,8 @@ pub(super) fn number_value(text: &str) -> Value {
 }
 
 fn number_json(value: &Value) -> serde_json::Value {
-    if let Some(number) = value.as_i64() {
-        if value.is_integer() {
-            return serde_json::Value::from(number);
-        }
+    if let Some(number) = value.as_i64().filter(|_| value.is_integer()) {
+        return serde_json::Value::from(number);
     }
     if value.is_integer() {
         return integer_json(&value.to_string());
@@ -126,6 +124,11 @@ enum Index {
     Elements(Vec<Range<usize>>),
 }
 
+/// Whether a value is a container of a JSON text.
+pub(super) fn is_lazy(value: &Value) -> bool {
+    value.downcast_object_ref::<Lazy>().is_some()
+}
+
 /// The value in `range` of `body`: scalars at once, the rest when asked.
 fn lazy(body: &Bytes, range: Range<usize>) -> Value {
     let text = &body[range.clone()];
@@ -146,9 +149,15 @@ impl Lazy {
     fn index(&self) -> &Index {
         let shift = |range: Range<usize>| range.start + self.range.start..range.end + self.range.start;
         self.index.get_or_init(|| match raw::shape(self.text()) {
-            raw::Shape::Array => Index::Elements(raw::elements(self.text()).unwrap_or_default().into_iter().map(shift).collect()),
+            raw::Shape::Array => {
+                Index::Elements(raw::elements(self.text()).unwrap_or_default().into_iter().map(shift).collect())
+            }
             _ => Index::Members(
-                raw::members(self.text()).unwrap_or_default().into_iter().map(|(key, range)| (Value::from(&*key), shift(range))).collect(),
+                raw::members(self.text())
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(key, range)| (Value::from(&*key), shift(range)))
+                    .collect(),
             ),
         })
     }
@@ -179,9 +188,10 @@ impl Object for Lazy {
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
         match self.index() {
-            Index::Members(members) => {
-                members.iter().find(|(known, _)| known.as_str() == Some(key)).map(|(_, range)| lazy(&self.body, range.clone()))
-            }
+            Index::Members(members) => members
+                .iter()
+                .find(|(known, _)| known.as_str() == Some(key))
+                .map(|(_, range)| lazy(&self.body, range.clone())),
             Index::Elements(_) => None,
         }
     }

@@ -64,7 +64,7 @@ pub enum ReadingError {
         /// The field of the manifest.
         field: &'static str,
         /// Why.
-        source: ExpressionError,
+        source: Box<ExpressionError>,
     },
     /// A value that an expression gave is not of the needed kind.
     #[error("`{field}` is `{found}`, but needs {needs}; check the configuration")]
@@ -118,7 +118,7 @@ pub enum ReadingError {
 impl ReadingError {
     /// Turns an expression's error into one of the field it stands in.
     fn expression(field: &'static str) -> impl FnOnce(ExpressionError) -> Self {
-        move |source| ReadingError::Expression { field, source }
+        move |source| ReadingError::Expression { field, source: Box::new(source) }
     }
 
     /// Turns a date's error into one of the field it stands in.

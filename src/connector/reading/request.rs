@@ -111,7 +111,7 @@ impl<'a> Requests<'a> {
             parts.refuse_occupied(&secret.place)?;
         }
         let mut url = self.address(&scope, path)?;
-        parts.into_query(&mut url);
+        parts.add_to_query(&mut url);
         let method = self.requester.http_method.as_str();
         Ok(RequestPlan { method, url, headers: parts.headers, body: parts.body, secrets })
     }
@@ -316,7 +316,7 @@ impl Parts {
     }
 
     /// Adds the parameters to the address, but for those that it has already with the same value: a next page's address repeats them.
-    fn into_query(&mut self, url: &mut Url) {
+    fn add_to_query(&mut self, url: &mut Url) {
         let present: Vec<(String, String)> = url.query_pairs().into_owned().collect();
         let mut added = Vec::new();
         for (name, values) in std::mem::take(&mut self.parameters) {

@@ -275,7 +275,7 @@ fn remove(paths: &[FieldPath], condition: Option<&Expression>, record: &mut Valu
             })
         });
         if let Some(source) = failed {
-            return Err(ReadingError::Expression { field: "condition", source });
+            return Err(ReadingError::expression("condition")(source));
         }
     }
     Ok(())
