@@ -11,7 +11,7 @@
 //! |---|---|
 //! | 7 doors | [`cli`], [`gateway`], [`config`] |
 //! | 6 HTTP | [`api`] |
-//! | 5 acts | [`run`], [`revocation`], [`erasure`] |
+//! | 5 acts | [`connect`], [`run`], [`revocation`], [`erasure`] |
 //! | 4 movement | [`authorization`], [`fetch`], [`intake`] |
 //! | 3 nouns with a life | [`connection`], [`lineage`] |
 //! | 2 keeping | [`store`], [`vault`], [`audit`] |
@@ -27,6 +27,7 @@ pub mod authorization;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connect;
 pub mod connection;
 pub mod connector;
 pub mod consent;

@@ -1,5 +1,6 @@
 //! A connection's life, its gate and its credential.
 
+mod config;
 mod connectors;
 pub mod credential;
 mod definition;
@@ -10,6 +11,8 @@ mod state;
 #[cfg(test)]
 pub(crate) mod test_gate;
 
+pub use self::config::merged;
+pub use self::config::split;
 pub use self::connectors::Connectors;
 pub use self::connectors::ConnectorsError;
 pub use self::definition::DefinitionError;

@@ -365,9 +365,42 @@ impl Connections {
         also: impl FnOnce(&mut Unit) -> Result<(), ConnectionError>,
     ) -> Result<Connection<Active>, ConnectionError> {
         let now = self.clock.now();
-        let (id, key, state) = (connection.id, connection.key, connection.state.name());
+        let (id, state) = (connection.id, connection.state.name());
         let before = connection.clone();
         let active = connection.activate(now).map_err(|_| ConnectionError::State { id, state, act: "opened" })?;
+        self.open(before, active, action, actor, also).await
+    }
+
+    /// As [`Connections::activate`], also for a connection that is active: its permits end, and a new epoch begins.
+    ///
+    /// # Errors
+    /// [`ConnectionError::State`] when it is revoked or erased.
+    pub async fn reopen(
+        &self,
+        connection: Connection,
+        action: Action,
+        actor: Actor,
+        also: impl FnOnce(&mut Unit) -> Result<(), ConnectionError>,
+    ) -> Result<Connection<Active>, ConnectionError> {
+        match connection.clone().active() {
+            Ok(active) => {
+                // The old credential is about to be replaced: nothing that uses it goes on.
+                self.gates.close(&[connection.key], StopReason::Paused, self.clock.now()).await?;
+                self.open(connection, active, action, actor, also).await
+            }
+            Err(connection) => self.activate(connection, action, actor, also).await,
+        }
+    }
+
+    async fn open(
+        &self,
+        before: Connection,
+        active: Connection<Active>,
+        action: Action,
+        actor: Actor,
+        also: impl FnOnce(&mut Unit) -> Result<(), ConnectionError>,
+    ) -> Result<Connection<Active>, ConnectionError> {
+        let (now, key) = (self.clock.now(), before.key);
         let epoch = self.gates.state(key)?.epoch + 1;
         let mut unit = Unit::default();
         unit.expect(&key, Some(&before)).put(&key, &Connection::from(active.clone())).open_gate(key, epoch);

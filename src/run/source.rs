@@ -89,7 +89,7 @@ impl Sources {
         let credential = self.connections.credentials().load(connection.key)?;
         let secrets = credential.config_members();
         let hidden = texts(&secrets);
-        let config = merged(self.connections.config(connection.key)?, secrets);
+        let config = crate::connection::merged(self.connections.config(connection.key)?, secrets);
         let mut access = Access::of_config(config.clone(), hidden.iter().map(Secret::duplicate).collect());
         if let Some(renewer) = self.grants.renewer(&connector, &config, &hidden, &permit)? {
             let path = connector.treatment.authorization.as_ref().map(|authorization| authorization.access_token_path.clone());
@@ -123,21 +123,6 @@ fn anchor(connector: &Connector, stream: &str, anchor: &treatment::Anchor) -> An
             let field = sync.and_then(|IncrementalSync::DatetimeBasedCursor(cursor)| cursor.cursor_field.template().plain());
             let pointer = field.and_then(|field| format!("/{field}").parse().ok());
             pointer.map_or(Anchor::Received, Anchor::Field)
-        }
-    }
-}
-
-/// The configuration with its secret members in their places.
-pub(crate) fn merged(mut config: Map<String, Value>, secrets: Map<String, Value>) -> Value {
-    merge(&mut config, secrets);
-    Value::Object(config)
-}
-
-fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
-    for (name, value) in from {
-        match (into.get_mut(&name), value) {
-            (Some(Value::Object(present)), Value::Object(value)) => merge(present, value),
-            (_, value) => drop(into.insert(name, value)),
         }
     }
 }

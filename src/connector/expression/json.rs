@@ -149,15 +149,9 @@ impl Lazy {
     fn index(&self) -> &Index {
         let shift = |range: Range<usize>| range.start + self.range.start..range.end + self.range.start;
         self.index.get_or_init(|| match raw::shape(self.text()) {
-            raw::Shape::Array => {
-                Index::Elements(raw::elements(self.text()).unwrap_or_default().into_iter().map(shift).collect())
-            }
+            raw::Shape::Array => Index::Elements(raw::elements(self.text()).unwrap_or_default().into_iter().map(shift).collect()),
             _ => Index::Members(
-                raw::members(self.text())
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|(key, range)| (Value::from(&*key), shift(range)))
-                    .collect(),
+                raw::members(self.text()).unwrap_or_default().into_iter().map(|(key, range)| (Value::from(&*key), shift(range))).collect(),
             ),
         })
     }
@@ -188,10 +182,9 @@ impl Object for Lazy {
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
         match self.index() {
-            Index::Members(members) => members
-                .iter()
-                .find(|(known, _)| known.as_str() == Some(key))
-                .map(|(_, range)| lazy(&self.body, range.clone())),
+            Index::Members(members) => {
+                members.iter().find(|(known, _)| known.as_str() == Some(key)).map(|(_, range)| lazy(&self.body, range.clone()))
+            }
             Index::Elements(_) => None,
         }
     }

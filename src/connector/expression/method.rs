@@ -99,8 +99,9 @@ fn sequence(value: &Value, method: &str, args: &[Value]) -> Option<Result<Value,
             let position = value.try_iter()?.position(|item| item == *wanted);
             position.map(Value::from).ok_or_else(|| operator::value_error("the value is not in the list"))
         }),
-        "count" => from_args(args)
-            .and_then(|(wanted,): (&Value,)| Ok(Value::from(value.try_iter()?.filter(|item| item == wanted).count()))),
+        "count" => {
+            from_args(args).and_then(|(wanted,): (&Value,)| Ok(Value::from(value.try_iter()?.filter(|item| item == wanted).count())))
+        }
         _ => return None,
     })
 }

@@ -83,9 +83,7 @@ impl Object for List {
             }
             "pop" => {
                 let () = from_args(args)?;
-                return self
-                    .with(Vec::pop)
-                    .ok_or_else(|| Error::new(ErrorKind::BadSerialization, "pop from an empty list"));
+                return self.with(Vec::pop).ok_or_else(|| Error::new(ErrorKind::BadSerialization, "pop from an empty list"));
             }
             _ => return Err(Error::from(ErrorKind::UnknownMethod)),
         }

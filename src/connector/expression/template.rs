@@ -77,7 +77,10 @@ enum Part {
 
 /// What rendering gave, before any literal is read.
 enum Rendered {
-    Text { text: String, single: bool },
+    Text {
+        text: String,
+        single: bool,
+    },
     /// The value of a single expression that is not text, which reads back as itself.
     Value(Value),
     /// An error of type: the reference engine takes the template as plain text.
@@ -227,9 +230,7 @@ impl Template {
             Rendered::Undefined => false,
             Rendered::Source => text_holds(&self.source),
             Rendered::Text { text, .. } => text_holds(&text),
-            Rendered::Value(value) => {
-                literal::value_holds(&value).unwrap_or_else(|| text_holds(&python::text(&value)))
-            }
+            Rendered::Value(value) => literal::value_holds(&value).unwrap_or_else(|| text_holds(&python::text(&value))),
         })
     }
 
@@ -385,9 +386,10 @@ fn reads_back(value: &Value, depth: usize, nodes: &mut usize) -> bool {
         ValueKind::Number => value.is_integer() || f64::try_from(value.clone()).is_ok_and(f64::is_finite),
         _ if depth >= literal::DEPTH_MAX || *nodes > NODES_MAX => false,
         ValueKind::Seq => value.try_iter().is_ok_and(|mut items| items.all(|item| reads_back(&item, depth + 1, nodes))),
-        ValueKind::Map => value.as_object().and_then(|object| object.try_iter_pairs()).is_some_and(|mut pairs| {
-            pairs.all(|(key, value)| reads_back(&key, depth + 1, nodes) && reads_back(&value, depth + 1, nodes))
-        }),
+        ValueKind::Map => value
+            .as_object()
+            .and_then(|object| object.try_iter_pairs())
+            .is_some_and(|mut pairs| pairs.all(|(key, value)| reads_back(&key, depth + 1, nodes) && reads_back(&value, depth + 1, nodes))),
         _ => false,
     }
 }

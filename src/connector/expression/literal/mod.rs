@@ -60,9 +60,7 @@ impl Literal {
             Literal::None | Literal::Complex | Literal::Ellipsis => serde_json::Value::Null,
             Literal::Bool(flag) => serde_json::Value::Bool(*flag),
             Literal::Integer(digits) => json::integer_json(digits),
-            Literal::Float(number) => {
-                serde_json::Number::from_f64(*number).map_or(serde_json::Value::Null, serde_json::Value::Number)
-            }
+            Literal::Float(number) => serde_json::Number::from_f64(*number).map_or(serde_json::Value::Null, serde_json::Value::Number),
             Literal::Text(text) => serde_json::Value::from(text.as_str()),
             Literal::Bytes(_) => serde_json::Value::from(self.text()),
             Literal::List(items) | Literal::Tuple(items) | Literal::Set(items) => items.iter().map(Literal::json).collect(),
