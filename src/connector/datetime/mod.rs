@@ -16,6 +16,7 @@ mod write;
 
 pub use duration::Duration;
 pub use format::Format;
+pub use write::strftime;
 
 /// The refusal of a date, a duration or a format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

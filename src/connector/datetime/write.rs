@@ -10,7 +10,7 @@ const MONTHS: [&str; 12] =
     ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 
 /// Writes a date and time; `offset` is nothing for dates that know no distance from UTC. Unknown directives stay as they are.
-pub(super) fn strftime(civil: &civil::DateTime, offset: Option<Offset>, format: &str) -> String {
+pub fn strftime(civil: &civil::DateTime, offset: Option<Offset>, format: &str) -> String {
     let mut out = String::with_capacity(format.len() + 16);
     let mut rest = format.chars().peekable();
     while let Some(character) = rest.next() {

@@ -16,50 +16,17 @@ use super::python;
 pub const FUEL_STEPS_MAX: u64 = 1_000_000;
 
 /// The filters of the language that are implemented.
-pub(super) const FILTERS: [&str; 43] = [
-    "abs",
-    "base64binascii_decode",
-    "base64decode",
-    "base64encode",
-    "batch",
-    "capitalize",
-    "count",
-    "d",
-    "default",
-    "dictsort",
-    "e",
-    "first",
-    "float",
-    "hash",
-    "hmac",
-    "int",
-    "items",
-    "join",
-    "last",
-    "length",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "regex_search",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "select",
-    "selectattr",
-    "sort",
-    "string",
-    "sum",
-    "title",
-    "tojson",
-    "trim",
+pub(super) const FILTERS: [&str; 44] = [
+    "abs", "base64binascii_decode", "base64decode", "base64encode", "batch", "capitalize", "count", "d", "default", "dictsort", "e",
+    "first", "float", "format", "hash", "hmac", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "regex_search",
+    "reject", "rejectattr", "replace", "reverse", "round", "select", "selectattr", "sort", "string", "sum", "title", "tojson", "trim",
+    "unique", "upper", "urlencode", "safe",
+];
+
+/// The filters that go over their subject: a missing value is none, and what cannot be gone over is an error of type.
+pub(super) const ITERATING_FILTERS: [&str; 15] = [
+    "batch", "first", "join", "last", "list", "map", "max", "min", "reject", "rejectattr", "select", "selectattr", "sort", "sum",
     "unique",
-    "upper",
-    "urlencode",
-    "safe",
 ];
 
 /// The tests of the language that are implemented.

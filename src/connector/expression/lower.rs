@@ -282,7 +282,13 @@ impl Printer<'_> {
         let Some(subject) = &filter.expr else {
             return Err(self.unsupported("statement", "filter"));
         };
-        out.push('(');
+        if let ("regex_search", Some(CallArg::Pos(Expr::Const(pattern)))) = (filter.name, filter.args.first())
+            && let Some(pattern) = pattern.value.as_str()
+            && !super::filter::is_pattern(pattern)
+        {
+            return Err(self.unsupported("pattern", pattern));
+        }
+        out.push_str(if engine::ITERATING_FILTERS.contains(&filter.name) { "__iterable(" } else { "(" });
         self.expression(out, subject)?;
         let _ = write!(out, ")|{}", filter.name);
         self.arguments(out, &filter.args)

@@ -29,6 +29,8 @@ mod place;
 mod python;
 mod scope;
 mod sequence;
+#[cfg(test)]
+mod tables;
 
 pub use engine::FUEL_STEPS_MAX;
 pub use error::ExpressionError;

@@ -83,19 +83,20 @@ fn pair(left: &Value, right: &Value) -> Option<Pair> {
     Some(Pair::Floats(float(left)?, float(right)?))
 }
 
-fn float(value: &Value) -> Option<f64> {
+pub(super) fn float(value: &Value) -> Option<f64> {
     match i128::try_from(value.clone()) {
         Ok(number) if value.is_integer() || value.kind() == ValueKind::Bool => Some(number as f64),
         _ => f64::try_from(value.clone()).ok(),
     }
 }
 
+/// The engine's value of an integer.
+pub(super) fn whole(number: i128) -> Value {
+    i64::try_from(number).map_or_else(|_| Value::from(number), Value::from)
+}
+
 fn integer(result: Option<i128>) -> Result<Value, Error> {
-    match result.map(|number| (number, i64::try_from(number))) {
-        Some((_, Ok(small))) => Ok(Value::from(small)),
-        Some((large, Err(_))) => Ok(Value::from(large)),
-        None => Err(value_error("the integer is too large")),
-    }
+    result.map(whole).ok_or_else(|| value_error("the integer is too large"))
 }
 
 fn add(left: &Value, right: &Value) -> Result<Value, Error> {
@@ -142,7 +143,8 @@ fn multiply(left: &Value, right: &Value) -> Result<Value, Error> {
     if !times.is_integer() {
         return Err(type_error("*", left, right));
     }
-    let times = usize::try_from(i128::try_from(times.clone()).unwrap_or_default().max(0)).unwrap_or(usize::MAX);
+    let factor = i128::try_from(times.clone()).unwrap_or_default();
+    let times = usize::try_from(factor.max(0)).unwrap_or(usize::MAX);
     let bounded = |length: usize| match length.checked_mul(times) {
         Some(total) if total <= REPEATED_BYTES_MAX => Ok(()),
         _ => Err(value_error("the repetition is too long")),
@@ -156,7 +158,7 @@ fn multiply(left: &Value, right: &Value) -> Result<Value, Error> {
         bounded(items.len())?;
         return Ok(Value::from(std::iter::repeat_n(items, times).flatten().collect::<Vec<_>>()));
     }
-    Moment::multiply(subject, times).unwrap_or_else(|| Err(type_error("*", left, right)))
+    Moment::multiply(subject, factor).unwrap_or_else(|| Err(type_error("*", left, right)))
 }
 
 fn divide(left: &Value, right: &Value) -> Result<Value, Error> {
@@ -295,7 +297,7 @@ fn chain(steps: Rest<Value>) -> Result<bool, Error> {
 }
 
 /// `value[key]` where the key is not a name: positions count from the end when negative.
-fn item(value: &Value, key: &Value) -> Result<Value, Error> {
+pub(super) fn item(value: &Value, key: &Value) -> Result<Value, Error> {
     defined(&[value])?;
     if let (Some(text), Some(position)) = (value.as_str(), key.as_i64()) {
         return Ok(position_in(position, text.chars().count())
@@ -363,7 +365,7 @@ fn positions(length: usize, start: Option<i64>, stop: Option<i64>, step: i64) ->
 }
 
 /// What a `for` statement goes over.
-fn iterable(value: &Value) -> Result<Value, Error> {
+pub(super) fn iterable(value: &Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::Undefined => Ok(Value::from(Vec::<Value>::new())),
         ValueKind::String => Ok(value.as_str().unwrap_or_default().chars().map(Value::from).collect::<Vec<_>>().into()),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use minijinja::Value;
 use minijinja::value::ValueKind;
 
+use super::moment::Moment;
 use super::sequence::Tuple;
 use crate::connector::number;
 
@@ -17,10 +18,11 @@ pub(super) fn text(value: &Value) -> String {
 
 /// Appends `str(value)`; a missing value is empty.
 pub(super) fn write_text(out: &mut String, value: &Value) {
-    match value.as_str() {
-        Some(text) => out.push_str(text),
-        None if value.is_undefined() => {}
-        None => write_repr(out, value),
+    match (value.as_str(), Moment::of(value)) {
+        (Some(text), _) => out.push_str(text),
+        (None, Some(moment)) => out.push_str(&moment.text()),
+        (None, None) if value.is_undefined() => {}
+        (None, None) => write_repr(out, value),
     }
 }
 
@@ -37,7 +39,7 @@ pub(super) fn write_repr(out: &mut String, value: &Value) {
         ValueKind::String => write_quoted(out, value.as_str().unwrap_or_default()),
         ValueKind::Seq | ValueKind::Iterable => write_sequence(out, value),
         ValueKind::Map => write_map(out, value),
-        _ => match value.downcast_object_ref::<super::moment::Moment>() {
+        _ => match Moment::of(value) {
             Some(moment) => out.push_str(&moment.repr()),
             None => {
                 let _ = write!(out, "{value}");
