@@ -24,10 +24,11 @@ pub(super) const FILTERS: [&str; 44] = [
 ];
 
 /// The filters that go over their subject: a missing value is none, and what cannot be gone over is an error of type.
-pub(super) const ITERATING_FILTERS: [&str; 15] = [
-    "batch", "first", "join", "last", "list", "map", "max", "min", "reject", "rejectattr", "select", "selectattr", "sort", "sum",
-    "unique",
-];
+pub(super) const ITERATING_FILTERS: [&str; 10] =
+    ["batch", "first", "join", "last", "list", "max", "min", "sort", "sum", "unique"];
+
+/// The filters that choose from their subject, of which anything that counts as false is empty.
+pub(super) const SELECTING_FILTERS: [&str; 5] = ["map", "reject", "rejectattr", "select", "selectattr"];
 
 /// The tests of the language that are implemented.
 pub(super) const TESTS: [&str; 27] = [

@@ -130,7 +130,7 @@ fn int(value: &Value, default: Option<Value>, base: Option<u32>, kwargs: Kwargs)
     let base = kwargs.get::<Option<u32>>("base")?.or(base).unwrap_or(10);
     kwargs.assert_all_used()?;
     if value.is_undefined() {
-        return Ok(default);
+        return Err(operator::undefined_error());
     }
     if value.is_integer() {
         return Ok(value.clone());
@@ -174,13 +174,16 @@ fn number_text(text: &str) -> Option<f64> {
     if underscores { None } else { text.replace('_', "").parse().ok() }
 }
 
-fn float(value: &Value, default: Option<Value>) -> Value {
+fn float(value: &Value, default: Option<Value>) -> Result<Value, Error> {
+    if value.is_undefined() {
+        return Err(operator::undefined_error());
+    }
     let default = || default.clone().unwrap_or_else(|| Value::from(0.0));
-    match value.as_str() {
+    Ok(match value.as_str() {
         Some(text) => number_text(text).map_or_else(default, Value::from),
         None if value.is_number() || value.kind() == ValueKind::Bool => operator::float(value).map_or_else(default, Value::from),
         None => default(),
-    }
+    })
 }
 
 fn default(value: Value, other: Option<Value>, boolean: Option<bool>, kwargs: Kwargs) -> Result<Value, Error> {

@@ -63,7 +63,7 @@ fn now(state: &State<'_, '_>) -> Result<DateTime, Error> {
 }
 
 fn today_with_timezone(state: &State<'_, '_>, zone: &Value) -> Result<Value, Error> {
-    let name = zone.as_str().ok_or_else(|| wrong_kind("today_with_timezone", zone))?;
+    let name = zone.as_str().ok_or_else(|| operator::value_error(format!("a {} is no time zone", zone.kind())))?;
     let zone = jiff::tz::TimeZone::get(name).map_err(|_| operator::value_error(format!("the time zone `{name}` is not known")))?;
     let at: Timestamp = now(state)?.timestamp();
     Ok(Moment::Date(zone.to_datetime(at).date()).value())
@@ -110,6 +110,7 @@ fn format_datetime(value: &Value, format: Option<&str>, input: Option<Value>, kw
     let at = match (value.as_str(), input) {
         (None, input) if value.is_integer() => Format::new(input.unwrap_or("%s")).read(&value.to_string())?,
         (Some(text), Some(input)) => Format::new(input).read(text)?,
+        (None, Some(_)) => return Err(operator::type_error("format_datetime", value, value)),
         _ => str_to_datetime(value)?,
     };
     Ok(Format::new(format).write(&at))

@@ -107,6 +107,8 @@ impl Printer<'_> {
         let inner = std::mem::replace(&mut self.inside_path, path.is_some());
         self.done.config_paths.extend(path.filter(|_| !inner));
         match expression {
+            // Jinja2's handle on the template's blocks, of which expressions have none.
+            Expr::Var(var) if var.id == "self" => out.push_str("{}"),
             Expr::Var(var) => {
                 self.inside_path = false;
                 self.name(var.id)?;
@@ -288,7 +290,11 @@ impl Printer<'_> {
         {
             return Err(self.unsupported("pattern", pattern));
         }
-        out.push_str(if engine::ITERATING_FILTERS.contains(&filter.name) { "__iterable(" } else { "(" });
+        out.push_str(match filter.name {
+            name if engine::ITERATING_FILTERS.contains(&name) => "__iterable(",
+            name if engine::SELECTING_FILTERS.contains(&name) => "__selectable(",
+            _ => "(",
+        });
         self.expression(out, subject)?;
         let _ = write!(out, ")|{}", filter.name);
         self.arguments(out, &filter.args)

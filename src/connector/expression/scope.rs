@@ -120,13 +120,13 @@ impl Object for SliceValue {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        let own = self.merged.get_item(&Value::from(key)).ok().filter(|value| !value.is_undefined());
-        own.or_else(|| match key {
+        // The attributes win over keys of their names, as in the reference engine.
+        match key {
             "extra_fields" => Some(self.extra.clone()),
             "partition" => Some(self.partition.clone()),
             "cursor_slice" => Some(self.interval.clone()),
-            _ => None,
-        })
+            _ => self.merged.get_item(&Value::from(key)).ok().filter(|value| !value.is_undefined()),
+        }
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {

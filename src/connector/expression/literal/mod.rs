@@ -62,7 +62,7 @@ impl Literal {
             Literal::Integer(digits) => json::integer_json(digits),
             Literal::Float(number) => serde_json::Number::from_f64(*number).map_or(serde_json::Value::Null, serde_json::Value::Number),
             Literal::Text(text) => serde_json::Value::from(text.as_str()),
-            Literal::Bytes(bytes) => serde_json::Value::from(String::from_utf8_lossy(bytes)),
+            Literal::Bytes(_) => serde_json::Value::from(self.text()),
             Literal::List(items) | Literal::Tuple(items) | Literal::Set(items) => items.iter().map(Literal::json).collect(),
             Literal::Map(pairs) => {
                 let mut map = serde_json::Map::new();
