@@ -15,17 +15,20 @@ use super::python;
 /// The most engine steps that one evaluation may take.
 pub const FUEL_STEPS_MAX: u64 = 1_000_000;
 
+/// The longest text, in bytes, that an evaluation may make; the most elements of a list, as well.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// The filters of the language that are implemented.
-pub(super) const FILTERS: [&str; 44] = [
-    "abs", "base64binascii_decode", "base64decode", "base64encode", "batch", "capitalize", "count", "d", "default", "dictsort", "e",
+pub(super) const FILTERS: [&str; 43] = [
+    "abs", "base64binascii_decode", "base64decode", "base64encode", "capitalize", "count", "d", "default", "dictsort", "e",
     "first", "float", "format", "hash", "hmac", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "regex_search",
     "reject", "rejectattr", "replace", "reverse", "round", "select", "selectattr", "sort", "string", "sum", "title", "tojson", "trim",
     "unique", "upper", "urlencode", "safe",
 ];
 
 /// The filters that go over their subject: a missing value is none, and what cannot be gone over is an error of type.
-pub(super) const ITERATING_FILTERS: [&str; 10] =
-    ["batch", "first", "join", "last", "list", "max", "min", "sort", "sum", "unique"];
+pub(super) const ITERATING_FILTERS: [&str; 9] =
+    ["first", "join", "last", "list", "max", "min", "sort", "sum", "unique"];
 
 /// The filters that choose from their subject, of which anything that counts as false is empty.
 pub(super) const SELECTING_FILTERS: [&str; 5] = ["map", "reject", "rejectattr", "select", "selectattr"];
@@ -134,13 +137,14 @@ pub(super) fn engine() -> &'static Environment<'static> {
 
 fn build() -> Environment<'static> {
     let mut engine = Environment::new();
+    // Its errors would carry the values of variables.
+    engine.set_debug(false);
     engine.set_fuel(Some(FUEL_STEPS_MAX));
     engine.set_undefined_behavior(UndefinedBehavior::Lenient);
     engine.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     engine.set_unknown_method_callback(method::call);
     engine.set_formatter(|out, _state, value: &Value| {
-        let mut text = String::new();
-        python::write_text(&mut text, value);
+        let text = operator::bounded(python::text(value))?;
         out.write_str(&text).map_err(minijinja::Error::from)
     });
     for global in ["range", "dict", "debug", "namespace"] {

@@ -13,6 +13,14 @@ pub enum ExpressionError {
         /// What the parser found.
         detail: String,
     },
+    /// The template is too long.
+    #[error("an expression of {bytes} bytes is longer than the {max} that are accepted; split it")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The most that is accepted.
+        max: usize,
+    },
     /// A name that does not exist in this place.
     #[error("`{name}` in `{template}` is not known in {place}; the names there are {accepted}")]
     Undeclared {

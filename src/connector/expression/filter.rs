@@ -13,10 +13,12 @@ use minijinja::Environment;
 use minijinja::Error;
 use minijinja::Value;
 use minijinja::value::Kwargs;
+use minijinja::value::Rest;
 use minijinja::value::ValueKind;
 use regex::Regex;
 use ring::digest;
 
+use super::engine::TEXT_BYTES_MAX;
 use super::function;
 use super::json::json;
 use super::operator;
@@ -45,6 +47,11 @@ pub(super) fn register(engine: &mut Environment<'static>) {
     engine.add_filter("lower", |text: &Value| python::text(text).to_lowercase());
     engine.add_filter("upper", |text: &Value| python::text(text).to_uppercase());
     engine.add_filter("trim", trim);
+    engine.add_filter("format", |format: &Value, arguments: Rest<Value>| {
+        let format = python::text(format);
+        operator::bounded_format(&format)?;
+        minijinja::format_filter(minijinja::FormatStyle::Printf, &format, &arguments.0)
+    });
     engine.add_filter("tojson", |value: &Value| Ok::<_, Error>(html_safe(&json_text(value, true)?)));
     engine.add_filter("urlencode", urlencode);
 }
@@ -217,16 +224,13 @@ fn join(items: &Value, separator: Option<&str>, attribute: Option<&str>, kwargs:
             Some(attribute) => python::write_text(&mut out, &item.get_attr(attribute)?),
             None => python::write_text(&mut out, &item),
         }
+        out = operator::bounded(out)?;
     }
     Ok(out)
 }
 
-fn replace(text: &Value, old: &Value, new: &Value, count: Option<usize>) -> String {
-    let (text, old, new) = (python::text(text), python::text(old), python::text(new));
-    match count {
-        Some(count) => text.replacen(&old, &new, count),
-        None => text.replace(&old, &new),
-    }
+fn replace(text: &Value, old: &Value, new: &Value, count: Option<usize>) -> Result<String, Error> {
+    operator::replaced(&python::text(text), &python::text(old), &python::text(new), count)
 }
 
 fn trim(text: &Value, characters: Option<&str>) -> String {
@@ -281,8 +285,8 @@ fn json_text(value: &Value, sorted: bool) -> Result<String, Error> {
 const DEPTH_MAX: usize = 200;
 
 fn write_json(out: &mut String, value: &Value, sorted: bool, depth: usize) -> Result<(), Error> {
-    if depth > DEPTH_MAX {
-        return Err(operator::value_error("the value nests too deep for JSON"));
+    if depth > DEPTH_MAX || out.len() > TEXT_BYTES_MAX {
+        return Err(operator::value_error("the value is too large for JSON text"));
     }
     match value.kind() {
         ValueKind::None => out.push_str("null"),

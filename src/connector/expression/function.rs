@@ -64,7 +64,7 @@ fn now(state: &State<'_, '_>) -> Result<DateTime, Error> {
 
 fn today_with_timezone(state: &State<'_, '_>, zone: &Value) -> Result<Value, Error> {
     let name = zone.as_str().ok_or_else(|| operator::value_error(format!("a {} is no time zone", zone.kind())))?;
-    let zone = jiff::tz::TimeZone::get(name).map_err(|_| operator::value_error(format!("the time zone `{name}` is not known")))?;
+    let zone = jiff::tz::TimeZone::get(name).map_err(|_| operator::value_error("the time zone is not known"))?;
     let at: Timestamp = now(state)?.timestamp();
     Ok(Moment::Date(zone.to_datetime(at).date()).value())
 }

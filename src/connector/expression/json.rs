@@ -86,10 +86,8 @@ pub(super) fn number_value(text: &str) -> Value {
 }
 
 fn number_json(value: &Value) -> serde_json::Value {
-    if let Some(number) = value.as_i64() {
-        if value.is_integer() {
-            return serde_json::Value::from(number);
-        }
+    if let Some(number) = value.as_i64().filter(|_| value.is_integer()) {
+        return serde_json::Value::from(number);
     }
     if value.is_integer() {
         return integer_json(&value.to_string());
@@ -124,6 +122,11 @@ pub(super) struct Lazy {
 enum Index {
     Members(Vec<(Value, Range<usize>)>),
     Elements(Vec<Range<usize>>),
+}
+
+/// Whether a value is a container of a JSON text.
+pub(super) fn is_lazy(value: &Value) -> bool {
+    value.downcast_object_ref::<Lazy>().is_some()
 }
 
 /// The value in `range` of `body`: scalars at once, the rest when asked.

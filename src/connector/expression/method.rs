@@ -7,8 +7,8 @@ use minijinja::Value;
 use minijinja::value::ValueKind;
 use minijinja::value::from_args;
 
+use super::engine::TEXT_BYTES_MAX;
 use super::operator;
-use super::python;
 use super::sequence::Tuple;
 
 /// Calls a method on a value that has none of its own by this name.
@@ -29,20 +29,24 @@ fn text(text: &str, method: &str, args: &[Value]) -> Option<Result<Value, Error>
     Some(match method {
         "join" => from_args(args).and_then(|(items,): (&Value,)| join(text, items)),
         "split" if args.len() == 1 && args[0].as_str() == Some("") => Err(operator::value_error("empty separator")),
-        "rsplit" => from_args(args).and_then(|(separator, most): (&str, Option<usize>)| {
+        "replace" => from_args(args).and_then(|(old, new, count): (&str, &str, Option<i64>)| {
+            operator::replaced(text, old, new, count.and_then(|count| usize::try_from(count).ok())).map(Value::from)
+        }),
+        "format" => return operator::bounded_format(text).err().map(Err),
+        "rsplit" => from_args(args).map(|(separator, most): (&str, Option<usize>)| {
             let mut parts: Vec<Value> = match most {
                 Some(most) => text.rsplitn(most.saturating_add(1), separator).map(Value::from).collect(),
                 None => text.rsplit(separator).map(Value::from).collect(),
             };
             parts.reverse();
-            Ok(Value::from(parts))
+            Value::from(parts)
         }),
         "index" => from_args(args).and_then(|(part,): (&str,)| match text.find(part) {
             Some(at) => Ok(Value::from(text[..at].chars().count())),
             None => Err(operator::value_error("substring not found")),
         }),
         "zfill" => from_args(args).map(|(width,): (usize,)| {
-            let width = width.min(operator::REPEATED_BYTES_MAX);
+            let width = width.min(TEXT_BYTES_MAX);
             let (sign, digits) = match text.strip_prefix(['-', '+']) {
                 Some(digits) => (&text[..1], digits),
                 None => ("", text),
@@ -68,6 +72,7 @@ fn join(separator: &str, items: &Value) -> Result<Value, Error> {
             Some(text) => out.push_str(text),
             None => return Err(operator::type_error("join", &Value::from(separator), item)),
         }
+        out = operator::bounded(out)?;
     }
     Ok(Value::from(out))
 }
@@ -92,7 +97,7 @@ fn sequence(value: &Value, method: &str, args: &[Value]) -> Option<Result<Value,
     Some(match method {
         "index" => from_args(args).and_then(|(wanted,): (&Value,)| {
             let position = value.try_iter()?.position(|item| item == *wanted);
-            position.map(Value::from).ok_or_else(|| operator::value_error(format!("{} is not in list", python::text(wanted))))
+            position.map(Value::from).ok_or_else(|| operator::value_error("the value is not in the list"))
         }),
         "count" => {
             from_args(args).and_then(|(wanted,): (&Value,)| Ok(Value::from(value.try_iter()?.filter(|item| item == wanted).count())))

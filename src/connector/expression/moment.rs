@@ -36,8 +36,14 @@ pub(super) enum Moment {
 }
 
 impl From<DateError> for Error {
+    /// The text that was no date stays out: it may be a record's, and errors are logged.
     fn from(error: DateError) -> Self {
-        operator::value_error(error.to_string())
+        operator::value_error(match error {
+            DateError::Mismatch { format, .. } => format!("the value is no date of the format `{format}`"),
+            DateError::Iso { .. } => "the value is no date or time of ISO 8601".to_owned(),
+            DateError::Duration { .. } => "the value is no duration of ISO 8601".to_owned(),
+            error @ (DateError::Directive { .. } | DateError::Range) => error.to_string(),
+        })
     }
 }
 

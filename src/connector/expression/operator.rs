@@ -9,14 +9,15 @@ use minijinja::Value;
 use minijinja::value::Rest;
 use minijinja::value::ValueKind;
 
+use super::engine::TEXT_BYTES_MAX;
 use super::moment::Moment;
 use super::python;
 use super::sequence::List;
 use super::sequence::Map;
 use super::sequence::Tuple;
 
-/// The longest text that repetition may make, in bytes.
-pub(super) const REPEATED_BYTES_MAX: usize = 1 << 20;
+/// The most elements of a list that an evaluation may make.
+const LIST_ELEMENTS_MAX: usize = 100_000;
 
 /// An error of type: the wrong kinds of values met.
 pub(super) fn type_error(what: &str, left: &Value, right: &Value) -> Error {
@@ -33,6 +34,27 @@ pub(super) fn undefined_error() -> Error {
     Error::from(ErrorKind::UndefinedError)
 }
 
+/// The text, unless it is longer than an evaluation may make.
+pub(super) fn bounded(text: String) -> Result<String, Error> {
+    if text.len() > TEXT_BYTES_MAX { Err(value_error("the text is too long")) } else { Ok(text) }
+}
+
+/// The text with `old` replaced by `new`, everywhere or so many times.
+pub(super) fn replaced(text: &str, old: &str, new: &str, count: Option<usize>) -> Result<String, Error> {
+    let places = text.matches(old).count().min(count.unwrap_or(usize::MAX));
+    let longest = places.saturating_mul(new.len()).saturating_add(text.len());
+    if longest > TEXT_BYTES_MAX {
+        return Err(value_error("the text is too long"));
+    }
+    Ok(text.replacen(old, new, places))
+}
+
+/// Whether a format names widths that would make a text too long.
+pub(super) fn bounded_format(format: &str) -> Result<(), Error> {
+    let wide = format.split(|character: char| !character.is_ascii_digit()).any(|digits| digits.len() > 4);
+    if wide { Err(value_error("the format is too wide")) } else { Ok(()) }
+}
+
 pub(super) fn register(engine: &mut Environment<'static>) {
     engine.add_function("__add", add);
     engine.add_function("__sub", subtract);
@@ -42,7 +64,7 @@ pub(super) fn register(engine: &mut Environment<'static>) {
     engine.add_function("__mod", remainder);
     engine.add_function("__pow", power);
     engine.add_function("__neg", negate);
-    engine.add_function("__concat", |left: &Value, right: &Value| python::text(left) + &python::text(right));
+    engine.add_function("__concat", |left: &Value, right: &Value| bounded(python::text(left) + &python::text(right)));
     engine.add_function("__lt", |left: &Value, right: &Value| Ok::<_, Error>(compare(left, right)? == Ordering::Less));
     engine.add_function("__le", |left: &Value, right: &Value| Ok::<_, Error>(compare(left, right)? != Ordering::Greater));
     engine.add_function("__gt", |left: &Value, right: &Value| Ok::<_, Error>(compare(left, right)? == Ordering::Greater));
@@ -55,7 +77,7 @@ pub(super) fn register(engine: &mut Environment<'static>) {
     engine.add_function("__selectable", |value: &Value| {
         if value.is_true() { iterable(value) } else { Ok(Value::from(Vec::<Value>::new())) }
     });
-    engine.add_function("__tuple", |items: Rest<Value>| Value::from_object(Tuple(items.0)));
+    engine.add_function("__tuple", |items: Rest<Value>| Value::from_object(Tuple::new(items.0)));
     engine.add_function("__list", |items: Rest<Value>| Value::from_object(List::new(items.0)));
     engine.add_function("__map", |items: Rest<Value>| {
         let pairs = items.0.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
@@ -78,10 +100,11 @@ fn pair(left: &Value, right: &Value) -> Option<Pair> {
     if !(whole(left) || left.is_number()) || !(whole(right) || right.is_number()) {
         return None;
     }
-    if whole(left) && whole(right) {
-        if let (Ok(left), Ok(right)) = (i128::try_from(left.clone()), i128::try_from(right.clone())) {
-            return Some(Pair::Integers(left, right));
-        }
+    if whole(left)
+        && whole(right)
+        && let (Ok(left), Ok(right)) = (i128::try_from(left.clone()), i128::try_from(right.clone()))
+    {
+        return Some(Pair::Integers(left, right));
     }
     Some(Pair::Floats(float(left)?, float(right)?))
 }
@@ -106,11 +129,14 @@ fn add(left: &Value, right: &Value) -> Result<Value, Error> {
     defined(&[left, right])?;
     match (left.kind(), right.kind()) {
         (ValueKind::String, ValueKind::String) => {
-            Ok(Value::from([left.as_str().unwrap_or_default(), right.as_str().unwrap_or_default()].concat()))
+            bounded([left.as_str().unwrap_or_default(), right.as_str().unwrap_or_default()].concat()).map(Value::from)
         }
         (ValueKind::Seq | ValueKind::Iterable, ValueKind::Seq | ValueKind::Iterable) => {
             let tuples = [left, right].map(|side| side.downcast_object_ref::<Tuple>().is_some());
             let items: Vec<Value> = left.try_iter()?.chain(right.try_iter()?).collect();
+            if items.len() > LIST_ELEMENTS_MAX {
+                return Err(value_error("the list is too long"));
+            }
             match tuples {
                 [true, true] => Ok(Value::from_object(Tuple(items))),
                 [false, false] => Ok(Value::from(items)),
@@ -148,17 +174,17 @@ fn multiply(left: &Value, right: &Value) -> Result<Value, Error> {
     }
     let factor = i128::try_from(times.clone()).unwrap_or_default();
     let times = usize::try_from(factor.max(0)).unwrap_or(usize::MAX);
-    let bounded = |length: usize| match length.checked_mul(times) {
-        Some(total) if total <= REPEATED_BYTES_MAX => Ok(()),
+    let within = |length: usize, most: usize| match length.checked_mul(times) {
+        Some(total) if total <= most => Ok(()),
         _ => Err(value_error("the repetition is too long")),
     };
     if let Some(text) = subject.as_str() {
-        bounded(text.len())?;
+        within(text.len(), TEXT_BYTES_MAX)?;
         return Ok(Value::from(text.repeat(times)));
     }
     if matches!(subject.kind(), ValueKind::Seq | ValueKind::Iterable) {
         let items: Vec<Value> = subject.try_iter()?.collect();
-        bounded(items.len())?;
+        within(items.len().max(1), LIST_ELEMENTS_MAX)?;
         return Ok(Value::from(std::iter::repeat_n(items, times).flatten().collect::<Vec<_>>()));
     }
     Moment::multiply(subject, factor).unwrap_or_else(|| Err(type_error("*", left, right)))
@@ -190,6 +216,7 @@ fn floor_divide(left: &Value, right: &Value) -> Result<Value, Error> {
 fn remainder(left: &Value, right: &Value) -> Result<Value, Error> {
     defined(&[left])?;
     if let Some(format) = left.as_str() {
+        bounded_format(format)?;
         let arguments: Vec<Value> = match right.downcast_object_ref::<Tuple>() {
             Some(tuple) => tuple.0.clone(),
             None => vec![right.clone()],
@@ -269,7 +296,6 @@ fn contains(value: &Value, container: &Value) -> Result<bool, Error> {
         ValueKind::Undefined => Ok(false),
         ValueKind::String => match value.as_str() {
             Some(part) => Ok(container.as_str().unwrap_or_default().contains(part)),
-            None if value.is_undefined() => Err(type_error("in", value, container)),
             None => Err(type_error("in", value, container)),
         },
         ValueKind::Map => Ok(container.as_object().is_some_and(|object| object.get_value(value).is_some())),

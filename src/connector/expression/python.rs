@@ -5,6 +5,7 @@ use std::fmt::Write;
 use minijinja::Value;
 use minijinja::value::ValueKind;
 
+use super::engine::TEXT_BYTES_MAX;
 use super::moment::Moment;
 use super::sequence::Tuple;
 use crate::connector::number;
@@ -28,6 +29,10 @@ pub(super) fn write_text(out: &mut String, value: &Value) {
 
 /// Appends `repr(value)`.
 pub(super) fn write_repr(out: &mut String, value: &Value) {
+    // A text beyond the limit is refused by whoever asked for it; here it only stops growing.
+    if out.len() > TEXT_BYTES_MAX {
+        return;
+    }
     match value.kind() {
         ValueKind::None => out.push_str("None"),
         ValueKind::Undefined => out.push_str("Undefined"),

@@ -17,6 +17,13 @@ use minijinja::value::from_args;
 #[derive(Debug)]
 pub(super) struct Tuple(pub(super) Vec<Value>);
 
+impl Tuple {
+    /// A tuple of a template's own values, as they are now.
+    pub(super) fn new(items: Vec<Value>) -> Self {
+        Tuple(items.into_iter().map(frozen).collect())
+    }
+}
+
 impl Object for Tuple {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
         ObjectRepr::Seq
@@ -31,13 +38,13 @@ impl Object for Tuple {
     }
 }
 
-/// A list literal of a template that changes lists.
+/// A list literal of a template that changes lists. What is put into it is put in as it is then: a list cannot come to hold itself.
 #[derive(Debug)]
 pub(super) struct List(Mutex<Vec<Value>>);
 
 impl List {
     pub(super) fn new(items: Vec<Value>) -> Self {
-        List(Mutex::new(items))
+        List(Mutex::new(items.into_iter().map(frozen).collect()))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Vec<Value>) -> T) -> T {
@@ -63,16 +70,16 @@ impl Object for List {
         match method {
             "append" => {
                 let (item,): (Value,) = from_args(args)?;
-                self.with(|items| items.push(item));
+                self.with(|items| items.push(frozen(item)));
             }
             "extend" => {
                 let (more,): (Value,) = from_args(args)?;
-                let more: Vec<Value> = more.try_iter()?.collect();
+                let more: Vec<Value> = more.try_iter()?.map(frozen).collect();
                 self.with(|items| items.extend(more));
             }
             "insert" => {
                 let (position, item): (usize, Value) = from_args(args)?;
-                self.with(|items| items.insert(position.min(items.len()), item));
+                self.with(|items| items.insert(position.min(items.len()), frozen(item)));
             }
             "pop" => {
                 let () = from_args(args)?;
@@ -100,6 +107,7 @@ impl Map {
     }
 
     fn put(&self, key: Value, value: Value) {
+        let value = frozen(value);
         self.with(|pairs| match pairs.iter_mut().find(|(known, _)| *known == key) {
             Some((_, slot)) => *slot = value,
             None => pairs.push((key, value)),
@@ -135,5 +143,16 @@ impl Object for Map {
             _ => return Err(Error::from(ErrorKind::UnknownMethod)),
         }
         Ok(Value::from(()))
+    }
+}
+
+/// The value, no longer changeable.
+fn frozen(value: Value) -> Value {
+    if let Some(list) = value.downcast_object_ref::<List>() {
+        return Value::from(list.with(|items| items.clone()));
+    }
+    match value.downcast_object_ref::<Map>() {
+        Some(map) => map.with(|pairs| pairs.iter().cloned().collect()),
+        None => value,
     }
 }

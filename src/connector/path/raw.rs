@@ -29,14 +29,17 @@ pub(crate) fn shape(text: &[u8]) -> Shape {
     }
 }
 
+/// A member of an object: its key, and the range of its value.
+pub(crate) type Member<'a> = (Cow<'a, str>, Range<usize>);
+
 /// The members of the object in `text`: key, and range of the value within `text`. A repeated key keeps its first place and its
 /// last value, as every JSON reader we know does.
 ///
 /// # Errors
 /// When `text` is no JSON object.
-pub(crate) fn members(text: &[u8]) -> Result<Vec<(Cow<'_, str>, Range<usize>)>, serde_json::Error> {
+pub(crate) fn members(text: &[u8]) -> Result<Vec<Member<'_>>, serde_json::Error> {
     let Members(found) = serde_json::from_slice(text)?;
-    let mut members: Vec<(Cow<'_, str>, Range<usize>)> = Vec::with_capacity(found.len());
+    let mut members: Vec<Member<'_>> = Vec::with_capacity(found.len());
     let mut places: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(found.len());
     for (key, value) in found {
         let range = range(text, value);
