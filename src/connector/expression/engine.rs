@@ -20,15 +20,53 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The filters of the language that are implemented.
 pub(super) const FILTERS: [&str; 43] = [
-    "abs", "base64binascii_decode", "base64decode", "base64encode", "capitalize", "count", "d", "default", "dictsort", "e",
-    "first", "float", "format", "hash", "hmac", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "regex_search",
-    "reject", "rejectattr", "replace", "reverse", "round", "select", "selectattr", "sort", "string", "sum", "title", "tojson", "trim",
-    "unique", "upper", "urlencode", "safe",
+    "abs",
+    "base64binascii_decode",
+    "base64decode",
+    "base64encode",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "first",
+    "float",
+    "format",
+    "hash",
+    "hmac",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "regex_search",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "sort",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
+    "urlencode",
+    "safe",
 ];
 
 /// The filters that go over their subject: a missing value is none, and what cannot be gone over is an error of type.
-pub(super) const ITERATING_FILTERS: [&str; 9] =
-    ["first", "join", "last", "list", "max", "min", "sort", "sum", "unique"];
+pub(super) const ITERATING_FILTERS: [&str; 9] = ["first", "join", "last", "list", "max", "min", "sort", "sum", "unique"];
 
 /// The filters that choose from their subject, of which anything that counts as false is empty.
 pub(super) const SELECTING_FILTERS: [&str; 5] = ["map", "reject", "rejectattr", "select", "selectattr"];

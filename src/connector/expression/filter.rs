@@ -177,7 +177,8 @@ fn integer_text(text: &str, base: u32) -> Option<Value> {
 /// Python's `float(text)`.
 fn number_text(text: &str) -> Option<f64> {
     let text = text.trim();
-    let underscores = text.contains('_') && text.split('_').any(|group| !group.starts_with(|c: char| c.is_ascii_digit() || "+-".contains(c)));
+    let underscores =
+        text.contains('_') && text.split('_').any(|group| !group.starts_with(|c: char| c.is_ascii_digit() || "+-".contains(c)));
     if underscores { None } else { text.replace('_', "").parse().ok() }
 }
 
@@ -315,8 +316,7 @@ fn write_json(out: &mut String, value: &Value, sorted: bool, depth: usize) -> Re
         }
         ValueKind::Map => {
             let pairs = value.as_object().and_then(|object| object.try_iter_pairs());
-            let mut pairs: Vec<(String, Value)> =
-                pairs.into_iter().flatten().map(|(key, value)| (python::text(&key), value)).collect();
+            let mut pairs: Vec<(String, Value)> = pairs.into_iter().flatten().map(|(key, value)| (python::text(&key), value)).collect();
             if sorted {
                 pairs.sort_by(|(left, _), (right, _)| left.cmp(right));
             }

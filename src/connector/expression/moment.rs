@@ -123,9 +123,8 @@ impl Moment {
     pub(super) fn multiply(value: &Value, times: i128) -> Option<Result<Value, Error>> {
         let Moment::Duration(duration) = Moment::of(value)? else { return None };
         let times = i64::try_from(times).ok();
-        let scaled = times.and_then(|times| {
-            Some(Duration { months: duration.months.checked_mul(times)?, micros: duration.micros.checked_mul(times)? })
-        });
+        let scaled = times
+            .and_then(|times| Some(Duration { months: duration.months.checked_mul(times)?, micros: duration.micros.checked_mul(times)? }));
         Some(scaled.map(|scaled| Moment::Duration(scaled).value()).ok_or_else(too_long))
     }
 

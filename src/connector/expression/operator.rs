@@ -74,9 +74,12 @@ pub(super) fn register(engine: &mut Environment<'static>) {
     engine.add_function("__item", item);
     engine.add_function("__slice", slice);
     engine.add_function("__iterable", iterable);
-    engine.add_function("__selectable", |value: &Value| {
-        if value.is_true() { iterable(value) } else { Ok(Value::from(Vec::<Value>::new())) }
-    });
+    engine.add_function(
+        "__selectable",
+        |value: &Value| {
+            if value.is_true() { iterable(value) } else { Ok(Value::from(Vec::<Value>::new())) }
+        },
+    );
     engine.add_function("__tuple", |items: Rest<Value>| Value::from_object(Tuple::new(items.0)));
     engine.add_function("__list", |items: Rest<Value>| Value::from_object(List::new(items.0)));
     engine.add_function("__map", |items: Rest<Value>| {

@@ -113,9 +113,8 @@ fn provoked() {
         let text = row["template"].as_str().unwrap_or_default();
         let scope = scope(&row["config"]);
         let template = Template::compile(text, Place::Spec);
-        let run = |evaluate: &dyn Fn(&Template) -> Result<Value, ExpressionError>| {
-            template.as_ref().map_err(Clone::clone).and_then(evaluate)
-        };
+        let run =
+            |evaluate: &dyn Fn(&Template) -> Result<Value, ExpressionError>| template.as_ref().map_err(Clone::clone).and_then(evaluate);
         compare(text, &row["string"], run(&|template| template.evaluate(&scope, Literals::Any)))?;
         compare(text, &row["boolean"], run(&|template| template.truth(&scope).map(Value::from)))?;
         compare(text, &row["mapping"], run(&|template| mapping(template, &scope, Literals::Any)))

@@ -54,7 +54,8 @@ pub struct Evaluated {
 /// A compiled template.
 pub struct Template {
     source: String,
-    body: Body,
+    /// Boxed, so that the many templates of a manifest are small where they are kept.
+    body: Box<Body>,
     names: BTreeSet<String>,
     config_paths: Vec<Vec<String>>,
 }
@@ -77,7 +78,10 @@ enum Part {
 
 /// What rendering gave, before any literal is read.
 enum Rendered {
-    Text { text: String, single: bool },
+    Text {
+        text: String,
+        single: bool,
+    },
     /// The value of a single expression that is not text, which reads back as itself.
     Value(Value),
     /// An error of type: the reference engine takes the template as plain text.
@@ -103,7 +107,7 @@ impl Template {
     /// # Errors
     /// As [`Template::compile`].
     pub fn compile_with(source: &str, place: Place, extra: &[&str]) -> Result<Template, ExpressionError> {
-        let plain = |body| Template { source: source.to_owned(), body, names: BTreeSet::new(), config_paths: Vec::new() };
+        let plain = |body| Template { source: source.to_owned(), body: Box::new(body), names: BTreeSet::new(), config_paths: Vec::new() };
         if !["{{", "{%", "{#"].iter().any(|open| source.contains(open)) {
             return Ok(plain(Body::Plain));
         }
@@ -140,7 +144,7 @@ impl Template {
 
     /// The text, when it holds no expression.
     pub fn plain(&self) -> Option<&str> {
-        matches!(self.body, Body::Plain).then_some(self.source.as_str())
+        matches!(*self.body, Body::Plain).then_some(self.source.as_str())
     }
 
     /// The paths below `config` that it refers to, such as `["credentials", "access_token"]`; `[]` is the configuration as a whole.
@@ -227,9 +231,7 @@ impl Template {
             Rendered::Undefined => false,
             Rendered::Source => text_holds(&self.source),
             Rendered::Text { text, .. } => text_holds(&text),
-            Rendered::Value(value) => {
-                literal::value_holds(&value).unwrap_or_else(|| text_holds(&python::text(&value)))
-            }
+            Rendered::Value(value) => literal::value_holds(&value).unwrap_or_else(|| text_holds(&python::text(&value))),
         })
     }
 
@@ -250,7 +252,7 @@ impl Template {
         if let Some(name) = self.names.iter().find(|name| scope.get(name).is_none()) {
             return Err(ExpressionError::Unset { name: name.clone(), template: self.source.clone() });
         }
-        let rendered = match &self.body {
+        let rendered = match &*self.body {
             Body::Plain => Ok(Rendered::Text { text: self.source.clone(), single: false }),
             Body::Single { before, expression, after } => {
                 expression.eval(scope.root()).and_then(|value| single_value(before, value, after))
@@ -385,9 +387,10 @@ fn reads_back(value: &Value, depth: usize, nodes: &mut usize) -> bool {
         ValueKind::Number => value.is_integer() || f64::try_from(value.clone()).is_ok_and(f64::is_finite),
         _ if depth >= literal::DEPTH_MAX || *nodes > NODES_MAX => false,
         ValueKind::Seq => value.try_iter().is_ok_and(|mut items| items.all(|item| reads_back(&item, depth + 1, nodes))),
-        ValueKind::Map => value.as_object().and_then(|object| object.try_iter_pairs()).is_some_and(|mut pairs| {
-            pairs.all(|(key, value)| reads_back(&key, depth + 1, nodes) && reads_back(&value, depth + 1, nodes))
-        }),
+        ValueKind::Map => value
+            .as_object()
+            .and_then(|object| object.try_iter_pairs())
+            .is_some_and(|mut pairs| pairs.all(|(key, value)| reads_back(&key, depth + 1, nodes) && reads_back(&value, depth + 1, nodes))),
         _ => false,
     }
 }
@@ -448,7 +451,8 @@ mod tests {
     /// Goal: the paths below the configuration and the names that a template uses are known.
     #[test]
     fn uses_are_known() {
-        let source = "{{ config['a']['b'] or config.get('c', {}).get('d') }}{% if config.e %}{{ config }}{% endif %}{{ stream_interval.x }}";
+        let source =
+            "{{ config['a']['b'] or config.get('c', {}).get('d') }}{% if config.e %}{{ config }}{% endif %}{{ stream_interval.x }}";
         let template = Template::compile(source, Place::Request).expect("it compiles");
         assert_eq!(template.config_paths(), [vec![], vec!["a".to_owned(), "b".into()], vec!["c".into(), "d".into()], vec!["e".into()]]);
         assert!(template.uses("stream_interval") && !template.uses("stream_slice"));
@@ -479,7 +483,8 @@ mod tests {
         let nesting = format!("{{% set a = [1, 1] %}}{}{{{{ a }}}}", "{% set a = [a, a] %}".repeat(60));
         let looping = "{% set l = config.l %}{% for a in l %}{% for b in l %}{% for c in l %}{% for d in l %}{{ a }}{% endfor %}{% endfor %}{% endfor %}{% endfor %}";
         let themselves = "{% set l = [] %}{% set _ = l.append(l) %}{% set _ = l.append((l,)) %}{% set _ = l.append({'l': l}) %}{{ l }}";
-        for source in [&doubling, &nesting, looping, "{{ 'x' * 999999999 }}", "{{ '%999999999d' % 1 }}", "{{ '{:>999999999}'.format(1) }}"] {
+        for source in [&doubling, &nesting, looping, "{{ 'x' * 999999999 }}", "{{ '%999999999d' % 1 }}", "{{ '{:>999999999}'.format(1) }}"]
+        {
             let refused = evaluate(source, json!({ "l": vec![1; 100] }));
             assert!(matches!(refused, Err(ExpressionError::Failed { .. })), "{:.60}: {:.200}", source, format!("{refused:?}"));
         }
@@ -495,7 +500,9 @@ mod tests {
     #[test]
     fn errors_keep_values_to_themselves() {
         let config = json!({ "secret": "hunter2" });
-        for source in ["{{ format_datetime(config.secret, '%Y') }}", "{{ duration(config.secret) }}", "{{ today_with_timezone(config.secret) }}"] {
+        for source in
+            ["{{ format_datetime(config.secret, '%Y') }}", "{{ duration(config.secret) }}", "{{ today_with_timezone(config.secret) }}"]
+        {
             let failed = evaluate(source, config.clone()).expect_err(source);
             assert!(!format!("{failed} {failed:?}").contains("hunter2"), "{failed:?}");
         }

@@ -467,8 +467,12 @@ mod tests {
         assert_eq!(Literal::read("35E87645934406417"), Some(Literal::Float(f64::INFINITY)));
         assert_eq!(Literal::read("12345678901234567J"), Some(Literal::Complex));
         assert_eq!(Literal::read("0x1F"), Some(Literal::Integer("31".into())));
-        assert_eq!(Literal::read("0xffffffffffffffffffffffffffffffffff").map(|l| l.text()).as_deref(), Some("87112285931760246646623899502532662132735"));
-        for text in ["00123", "1__0", "_1", "1_", "0x", "1e", "true", "a", "1 2", "5b", "2025-06-10", "1.2.3", "'a", "b'é'", "{[]}", "--1"] {
+        assert_eq!(
+            Literal::read("0xffffffffffffffffffffffffffffffffff").map(|l| l.text()).as_deref(),
+            Some("87112285931760246646623899502532662132735")
+        );
+        for text in ["00123", "1__0", "_1", "1_", "0x", "1e", "true", "a", "1 2", "5b", "2025-06-10", "1.2.3", "'a", "b'é'", "{[]}", "--1"]
+        {
             assert_eq!(Literal::read(text).filter(|literal| *literal != Literal::Complex), None, "{text}");
         }
     }

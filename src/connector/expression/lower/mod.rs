@@ -48,7 +48,8 @@ pub(super) fn lower(source: &str, place: Place, extra: &[&str]) -> Result<Lowere
     let Stmt::Template(template) = &tree else {
         return Err(ExpressionError::Syntax { template: source.to_owned(), detail: "it is no template".to_owned() });
     };
-    let mut printer = Printer { source, place, extra, assigned: BTreeSet::new(), changes: false, inside_path: false, depth: 0, done: Lowered::default() };
+    let mut printer =
+        Printer { source, place, extra, assigned: BTreeSet::new(), changes: false, inside_path: false, depth: 0, done: Lowered::default() };
     template.children.iter().for_each(|child| printer.assignments(child));
     printer.changes = CHANGING_METHODS.iter().any(|method| source.contains(&format!(".{method}")));
     if template.children.iter().all(|child| matches!(child, Stmt::EmitExpr(_) | Stmt::EmitRaw(_))) {
