@@ -128,3 +128,37 @@ fn integer(text: &str) -> Option<i64> {
     let grouped = digits.split('_').all(|group| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit()));
     if grouped { text.replace('_', "").parse().ok() } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Goal: what a format writes in full it reads back.
+        #[test]
+        fn full_formats_read_what_they_write(micros in -62_135_596_800_000_000i64..253_402_300_799_999_999, minutes in -1439i32..1439) {
+            let utc = DateTime::from_epoch_micros(micros).expect("within years 1 to 9999");
+            let offset = jiff::tz::Offset::from_seconds(minutes * 60).expect("a distance");
+            prop_assert_eq!(Format::new("%epoch_microseconds").read(&micros.to_string()), Ok(utc));
+            // Years are written as glibc does, without zeros in front, and read with four digits.
+            if let Ok(date) = DateTime::new(utc.civil(), offset) && date.civil().year() >= 1000 {
+                for format in ["%Y-%m-%dT%H:%M:%S.%f%z", "%d/%b/%Y %I:%M:%S.%f %p %z", "at:%Y%m%dT%H%M%S.%f%z"] {
+                    let format = Format::new(format);
+                    prop_assert_eq!(format.read(&format.write(&date)), Ok(date));
+                }
+            }
+        }
+
+        /// Goal: no format and no text makes reading or writing panic.
+        #[test]
+        fn any_format(format in "[%a-zA-Z_0-9 :é-]{0,12}", text in any::<String>(), micros in any::<i64>()) {
+            let format = Format::new(&format);
+            let _ = format.read(&text);
+            let _ = DateTime::parse_iso(&text);
+            if let Ok(date) = DateTime::from_epoch_micros(micros) {
+                let _ = format.read(&format.write(&date));
+            }
+        }
+    }
+}

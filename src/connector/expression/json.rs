@@ -196,3 +196,61 @@ impl Object for Lazy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::expression::python;
+    use proptest::prelude::*;
+
+    fn values() -> impl Strategy<Value = serde_json::Value> {
+        let number = |text: String| serde_json::from_str(&text).expect("a number");
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            "-?[1-9][0-9]{30,60}".prop_map(number),
+            "-?[1-9]\\.[1-9]".prop_map(number),
+            any::<String>().prop_map(serde_json::Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::from),
+                prop::collection::vec(("[a-c\"\\\\é]{0,3}", inner), 0..5).prop_map(|pairs| pairs.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Goal: JSON passes through the engine's values unchanged, read at once or when asked, and looks the same either way.
+        #[test]
+        fn json_survives(value in values()) {
+            let text = value.to_string();
+            let (eager, lazy) = (dynamic(&value), lazy_json(Bytes::from(text)));
+            prop_assert_eq!(&json(&eager), &value);
+            prop_assert_eq!(&json(&lazy), &value);
+            prop_assert_eq!(python::text(&eager), python::text(&lazy));
+            prop_assert_eq!(eager.is_true(), lazy.is_true());
+            prop_assert_eq!(eager.len(), lazy.len());
+        }
+    }
+
+    /// Goal: what is no JSON is an empty map, at any depth, and never a panic.
+    #[test]
+    fn what_is_no_json_is_empty() {
+        for text in ["", "{", "[1,", "<html>", "{\"a\": tru}", "nul"] {
+            let value = lazy_json(Bytes::from_static(text.as_bytes()));
+            assert_eq!((value.len().unwrap_or_default(), value.is_true()), (0, false), "{text}");
+        }
+    }
+
+    /// Goal: looking at one member does not read its neighbours. A neighbour that cannot be a value shows it.
+    #[test]
+    fn only_what_is_asked_is_parsed() {
+        let value = lazy_json(Bytes::from_static(br#"{"next_cursor": "n", "records": [{"a": 1e99999}, {"a": 2}]}"#));
+        assert_eq!(value.get_attr("next_cursor").expect("a member").as_str(), Some("n"));
+        let records = value.get_attr("records").expect("a member");
+        assert_eq!(records.len(), Some(2));
+        assert_eq!(records.get_item_by_index(1).and_then(|record| record.get_attr("a")).expect("a member").as_i64(), Some(2));
+    }
+}

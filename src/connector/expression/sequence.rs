@@ -70,7 +70,8 @@ impl Object for List {
         match method {
             "append" => {
                 let (item,): (Value,) = from_args(args)?;
-                self.with(|items| items.push(frozen(item)));
+                let item = frozen(item);
+                self.with(|items| items.push(item));
             }
             "extend" => {
                 let (more,): (Value,) = from_args(args)?;
@@ -79,7 +80,8 @@ impl Object for List {
             }
             "insert" => {
                 let (position, item): (usize, Value) = from_args(args)?;
-                self.with(|items| items.insert(position.min(items.len()), frozen(item)));
+                let item = frozen(item);
+                self.with(|items| items.insert(position.min(items.len()), item));
             }
             "pop" => {
                 let () = from_args(args)?;
@@ -107,7 +109,7 @@ impl Map {
     }
 
     fn put(&self, key: Value, value: Value) {
-        let value = frozen(value);
+        let (key, value) = (frozen(key), frozen(value));
         self.with(|pairs| match pairs.iter_mut().find(|(known, _)| *known == key) {
             Some((_, slot)) => *slot = value,
             None => pairs.push((key, value)),
@@ -117,7 +119,8 @@ impl Map {
 
 impl Object for Map {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.with(|pairs| pairs.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone()))
+        let key = frozen(key.clone());
+        self.with(|pairs| pairs.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone()))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
@@ -134,6 +137,7 @@ impl Object for Map {
             }
             "pop" => {
                 let (key, default): (Value, Option<Value>) = from_args(args)?;
+                let key = frozen(key);
                 let found = self.with(|pairs| {
                     let position = pairs.iter().position(|(known, _)| *known == key)?;
                     Some(pairs.remove(position).1)
@@ -146,7 +150,7 @@ impl Object for Map {
     }
 }
 
-/// The value, no longer changeable.
+/// The value, no longer changeable. Made before a lock is taken: the value may be the list that is locked.
 fn frozen(value: Value) -> Value {
     if let Some(list) = value.downcast_object_ref::<List>() {
         return Value::from(list.with(|items| items.clone()));

@@ -54,7 +54,8 @@ pub struct Evaluated {
 /// A compiled template.
 pub struct Template {
     source: String,
-    body: Body,
+    /// Boxed, so that the many templates of a manifest are small where they are kept.
+    body: Box<Body>,
     names: BTreeSet<String>,
     config_paths: Vec<Vec<String>>,
 }
@@ -106,7 +107,7 @@ impl Template {
     /// # Errors
     /// As [`Template::compile`].
     pub fn compile_with(source: &str, place: Place, extra: &[&str]) -> Result<Template, ExpressionError> {
-        let plain = |body| Template { source: source.to_owned(), body, names: BTreeSet::new(), config_paths: Vec::new() };
+        let plain = |body| Template { source: source.to_owned(), body: Box::new(body), names: BTreeSet::new(), config_paths: Vec::new() };
         if !["{{", "{%", "{#"].iter().any(|open| source.contains(open)) {
             return Ok(plain(Body::Plain));
         }
@@ -143,7 +144,7 @@ impl Template {
 
     /// The text, when it holds no expression.
     pub fn plain(&self) -> Option<&str> {
-        matches!(self.body, Body::Plain).then_some(self.source.as_str())
+        matches!(*self.body, Body::Plain).then_some(self.source.as_str())
     }
 
     /// The paths below `config` that it refers to, such as `["credentials", "access_token"]`; `[]` is the configuration as a whole.
@@ -251,7 +252,7 @@ impl Template {
         if let Some(name) = self.names.iter().find(|name| scope.get(name).is_none()) {
             return Err(ExpressionError::Unset { name: name.clone(), template: self.source.clone() });
         }
-        let rendered = match &self.body {
+        let rendered = match &*self.body {
             Body::Plain => Ok(Rendered::Text { text: self.source.clone(), single: false }),
             Body::Single { before, expression, after } => {
                 expression.eval(scope.root()).and_then(|value| single_value(before, value, after))
@@ -404,4 +405,122 @@ fn mixed(parts: &[Part], scope: &Scope) -> Result<Rendered, minijinja::Error> {
         text = operator::bounded(text)?;
     }
     Ok(Rendered::Text { text, single: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::connector::expression::dynamic;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn scope(config: serde_json::Value) -> Scope {
+        let mut scope = Scope::new(Clock::manual("2026-11-24T10:00:00Z".parse().expect("a time")));
+        scope.set("config", dynamic(&config)).set("parameters", dynamic(&json!({})));
+        scope
+    }
+
+    fn evaluate(source: &str, config: serde_json::Value) -> Result<serde_json::Value, ExpressionError> {
+        Template::compile(source, Place::Spec)?.evaluate(&scope(config), Literals::Any)
+    }
+
+    /// Goal: what is not implemented, and what the place does not know, is refused by name at compile time.
+    #[test]
+    fn refusals_name_their_cause() {
+        for (source, place, word) in [
+            ("{{ recrod.id }}", Place::AddField, "recrod"),
+            ("{{ record.id }}", Place::Request, "record"),
+            ("{{ stream_state.x }}", Place::Request, "stream_state"),
+            ("{{ config.x | frobnicate }}", Place::Request, "frobnicate"),
+            ("{{ config.x is prime }}", Place::Request, "prime"),
+            ("{{ generate_uuid() }}", Place::Request, "generate_uuid"),
+            ("{{ config.x.encode() }}", Place::Request, "encode"),
+            ("{% include 'x' %}", Place::Request, "include"),
+            ("{% macro m() %}{% endmacro %}", Place::Request, "macro"),
+            ("{% do config.x.append(1) %}", Place::Request, "do"),
+            ("{{ 'x' | regex_search('(?<!a)b') }}", Place::Request, "(?<!a)b"),
+            ("{{ range(3) }}", Place::Request, "range"),
+            ("{{ config.x( }}", Place::Request, "config.x("),
+        ] {
+            let refused = Template::compile(source, place).expect_err(source).to_string();
+            assert!(refused.contains(word), "{source}: {refused}");
+        }
+    }
+
+    /// Goal: the paths below the configuration and the names that a template uses are known.
+    #[test]
+    fn uses_are_known() {
+        let source =
+            "{{ config['a']['b'] or config.get('c', {}).get('d') }}{% if config.e %}{{ config }}{% endif %}{{ stream_interval.x }}";
+        let template = Template::compile(source, Place::Request).expect("it compiles");
+        assert_eq!(template.config_paths(), [vec![], vec!["a".to_owned(), "b".into()], vec!["c".into(), "d".into()], vec!["e".into()]]);
+        assert!(template.uses("stream_interval") && !template.uses("stream_slice"));
+        assert_eq!(Template::compile("plain", Place::Request).expect("it compiles").plain(), Some("plain"));
+    }
+
+    /// Goal: text that changes its type is told; numbers that always were are not.
+    #[test]
+    fn coercions_are_told() {
+        let template = Template::compile("{{ config.id }}", Place::Spec).expect("it compiles");
+        for (id, literals, value, coerced) in [
+            (json!("35E876"), Literals::Any, json!(null), true),
+            (json!("35E876"), Literals::Text, json!("35E876"), false),
+            (json!("123"), Literals::Any, json!(123), true),
+            (json!(123), Literals::Any, json!(123), false),
+            (json!("abc"), Literals::Any, json!("abc"), false),
+        ] {
+            let evaluated = template.evaluate_noting(&scope(json!({ "id": id })), literals).expect("it evaluates");
+            assert_eq!(evaluated, Evaluated { value, coerced }, "{id}");
+        }
+        assert_eq!(template.native(&scope(json!({ "id": "35E876" }))).expect("it evaluates"), "35E876");
+    }
+
+    /// Goal: an evaluation ends, whatever it tries to build.
+    #[test]
+    fn evaluations_are_bounded() {
+        let doubling = format!("{{% set a = 'xxxxxxxx' %}}{}{{{{ a }}}}", "{% set a = a ~ a %}".repeat(40));
+        let nesting = format!("{{% set a = [1, 1] %}}{}{{{{ a }}}}", "{% set a = [a, a] %}".repeat(60));
+        let looping = "{% set l = config.l %}{% for a in l %}{% for b in l %}{% for c in l %}{% for d in l %}{{ a }}{% endfor %}{% endfor %}{% endfor %}{% endfor %}";
+        let themselves = "{% set l = [] %}{% set _ = l.append(l) %}{% set _ = l.append((l,)) %}{% set _ = l.append({'l': l}) %}{{ l }}";
+        for source in [&doubling, &nesting, looping, "{{ 'x' * 999999999 }}", "{{ '%999999999d' % 1 }}", "{{ '{:>999999999}'.format(1) }}"]
+        {
+            let refused = evaluate(source, json!({ "l": vec![1; 100] }));
+            assert!(matches!(refused, Err(ExpressionError::Failed { .. })), "{:.60}: {:.200}", source, format!("{refused:?}"));
+        }
+        assert!(evaluate(themselves, json!({})).is_ok());
+        let deep = format!("{{{{ {}1{} }}}}", "[".repeat(3000), "]".repeat(3000));
+        let long = format!("{{{{ 1{} }}}}", " + 1".repeat(4000));
+        for source in [deep, long] {
+            assert!(Template::compile(&source, Place::Spec).is_err());
+        }
+    }
+
+    /// Goal: an error carries the template, and no value of the configuration or of a record.
+    #[test]
+    fn errors_keep_values_to_themselves() {
+        let config = json!({ "secret": "hunter2" });
+        for source in
+            ["{{ format_datetime(config.secret, '%Y') }}", "{{ duration(config.secret) }}", "{{ today_with_timezone(config.secret) }}"]
+        {
+            let failed = evaluate(source, config.clone()).expect_err(source);
+            assert!(!format!("{failed} {failed:?}").contains("hunter2"), "{failed:?}");
+        }
+    }
+
+    proptest! {
+        /// Goal: no template makes compiling or evaluating panic. Method: random sequences of the language's own tokens.
+        #[test]
+        fn any_template(tokens in prop::collection::vec(prop::sample::select(vec![
+            "{{", "}}", "{%", "%}", " config", ".a", "['b']", "[0]", "[-1:]", "(", ")", " + ", " - ", " ~ ", " if ", " else ", " and ", " not ", " in ",
+            " | int", " | string", " | join(',')", ".get('x', {})", ".split(',')", " is defined", "1", "'1e400'", "none", "[1, 'a']", "{'k': 2}",
+            "now_utc()", "duration('P1M')", ".strftime('%Y')", "max(", ", ", " < ", " % ", "set x = ", " x ", "for i in ", "endfor", "endif",
+        ]), 0..14)) {
+            let source = tokens.concat();
+            if let Ok(template) = Template::compile(&source, Place::Spec) {
+                let scope = scope(json!({ "a": ["x", 1, null], "b": { "x": "1" } }));
+                let _ = (template.evaluate(&scope, Literals::Any), template.truth(&scope), template.text(&scope));
+            }
+        }
+    }
 }

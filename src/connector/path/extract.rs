@@ -154,3 +154,57 @@ fn falsy(text: &[u8]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![Just(Value::Null), Just(Value::from(0)), Just(Value::from("x")), any::<u8>().prop_map(Value::from)];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec(("[abA~/0]{0,2}", inner), 0..4).prop_map(|pairs| pairs.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Goal: ranges and pointers name what the path finds in the built tree. Method: the same path over both, white space added.
+        #[test]
+        fn ranges_are_what_the_tree_holds(
+            value in values().prop_filter("a list's elements are bodies of their own", |value| !value.is_array()),
+            path in prop::collection::vec("[ab]|\\*|[ab]\\*|-?[0-2]|\\?", 0..4),
+        ) {
+            let body = format!("\n {} ", serde_json::to_string_pretty(&value).expect("JSON"));
+            let path = FieldPath::new(path);
+            let Ok(found) = path.extract(body.as_bytes()) else {
+                prop_assert!(path.get(&value).is_err());
+                return Ok(());
+            };
+            let expected: Vec<&Value> = match path.values(&value).as_slice() {
+                found if path.all => found.to_vec(),
+                [Value::Array(items)] => items.iter().collect(),
+                [one] if one.is_null() || **one == 0 || **one == Value::Object(Default::default()) => Vec::new(),
+                found => found.to_vec(),
+            };
+            prop_assert_eq!(found.len(), expected.len());
+            for (record, expected) in found.iter().zip(expected) {
+                let text = &body[record.range.clone()];
+                prop_assert_eq!(text.trim(), text);
+                prop_assert_eq!(&serde_json::from_str::<Value>(text).expect("JSON"), expected);
+                prop_assert_eq!(value.pointer(&record.pointer), Some(expected));
+            }
+        }
+
+        /// Goal: no body makes extraction panic.
+        #[test]
+        fn any_body(body in prop_oneof![any::<Vec<u8>>(), "[\\[\\]{}:,\"a0-9 ]{0,30}".prop_map(String::into_bytes)]) {
+            for path in [&["*"][..], &["a"], &["**"], &["**", "a"], &[]] {
+                let _ = FieldPath::new(path.iter().copied()).extract(&body);
+            }
+        }
+    }
+}

@@ -412,3 +412,68 @@ impl Literal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Literal;
+    use proptest::prelude::*;
+
+    fn literals() -> impl Strategy<Value = Literal> {
+        let leaf = prop_oneof![
+            Just(Literal::None),
+            any::<bool>().prop_map(Literal::Bool),
+            any::<i128>().prop_map(|number| Literal::Integer(number.to_string())),
+            proptest::num::f64::NORMAL.prop_map(Literal::Float),
+            any::<String>().prop_map(|text| Literal::Text(text.replace('\0', ""))),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Literal::List),
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Literal::Tuple),
+                prop::collection::btree_map("[a-z'\"\\\\é]{0,6}", inner, 0..4)
+                    .prop_map(|map| Literal::Map(map.into_iter().map(|(key, value)| (Literal::Text(key), value)).collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Goal: what is written as Python writes it reads back as itself.
+        #[test]
+        fn written_literals_read_back(literal in literals()) {
+            let mut text = String::new();
+            literal.write(&mut text);
+            prop_assert_eq!(Literal::read(&text), Some(literal), "{}", text);
+        }
+
+        /// Goal: no text whatever makes the reader panic. Texts of the reader's own characters go deepest.
+        #[test]
+        fn any_text_is_read_or_not(text in prop_oneof![any::<String>(), "[-+0-9a-fxobjeE_.'\"\\\\rbuNTU{}()\\[\\]:, \n#]{0,40}"]) {
+            let _ = Literal::read(&text).map(|literal| literal.json());
+        }
+    }
+
+    /// Goal: nesting is refused before it can exhaust the stack.
+    #[test]
+    fn deep_nesting_is_no_literal() {
+        for open in ["[", "(", "{", "{1:", "-(", "- "] {
+            assert_eq!(Literal::read(&open.repeat(100_000)), None);
+        }
+        assert!(Literal::read(&("[".repeat(50) + &"]".repeat(50))).is_some());
+    }
+
+    /// Goal: identifiers that look like literals are what CPython says they are.
+    #[test]
+    fn identifiers() {
+        assert_eq!(Literal::read("35E87645934406417"), Some(Literal::Float(f64::INFINITY)));
+        assert_eq!(Literal::read("12345678901234567J"), Some(Literal::Complex));
+        assert_eq!(Literal::read("0x1F"), Some(Literal::Integer("31".into())));
+        assert_eq!(
+            Literal::read("0xffffffffffffffffffffffffffffffffff").map(|l| l.text()).as_deref(),
+            Some("87112285931760246646623899502532662132735")
+        );
+        for text in ["00123", "1__0", "_1", "1_", "0x", "1e", "true", "a", "1 2", "5b", "2025-06-10", "1.2.3", "'a", "b'é'", "{[]}", "--1"]
+        {
+            assert_eq!(Literal::read(text).filter(|literal| *literal != Literal::Complex), None, "{text}");
+        }
+    }
+}
