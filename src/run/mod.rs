@@ -252,6 +252,7 @@ impl Pulls {
             Some(other) => Err(RunError::UnderWay { connection: connection.id, pull: *other }),
             None => {
                 under_way.insert(connection.key, pull);
+                self.inner.sources.metrics.pulls_running.inc();
                 Ok(Claim { inner: self.inner.clone(), owner: connection.key })
             }
         }
@@ -392,6 +393,7 @@ struct Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         self.inner.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.owner);
+        self.inner.sources.metrics.pulls_running.dec();
     }
 }
 

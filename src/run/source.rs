@@ -28,6 +28,7 @@ use crate::intake::Anchor;
 use crate::intake::StreamTreatment;
 use crate::run::RunError;
 use crate::secret::Secret;
+use crate::telemetry::metrics::Metrics;
 
 /// Secret values shorter than this are not looked for in URLs: everything would match.
 const HIDDEN_CHARACTERS_MIN: usize = 4;
@@ -49,6 +50,8 @@ pub struct Sources {
     pub retries: Policy,
     /// The clock.
     pub clock: Clock,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Sources {
@@ -109,6 +112,7 @@ impl Sources {
             permit,
             clock: self.clock.clone(),
             requests: Arc::new(AtomicU64::new(0)),
+            metrics: self.metrics.clone(),
         })
     }
 }

@@ -20,6 +20,7 @@ use crate::run::RunError;
 use crate::run::RunUnderWayRow;
 use crate::store::Unit;
 use crate::telemetry;
+use crate::telemetry::metrics::ConnectorLabels;
 
 /// Pages that are read and not yet taken up by intake: one, so that reading waits when the store is slower.
 const PAGES_AHEAD: usize = 1;
@@ -45,9 +46,21 @@ impl Pulls {
         let mut unit = Unit::default();
         unit.put(&(connection.key, ended.id.to_bytes()), &ended).remove::<RunUnderWayRow>(&ended.id.to_bytes());
         self.inner.store.commit(unit).await?;
+        self.count(&connection.connector.name, &ended);
         let (state, error) = (ended.state, ended.error.as_deref());
         tracing::info!(run.id = %ended.id, connection.id = %connection.id, stream = ended.stream, state = ?state, pages = ended.pages, new = ended.new, changed = ended.changed, error, "a run has ended");
         outcome
+    }
+
+    /// Counts what a run brought.
+    fn count(&self, connector: &str, run: &RunRow) {
+        let metrics = &self.inner.sources.metrics;
+        let labels = |outcome| ConnectorLabels { connector: connector.to_owned(), outcome };
+        metrics.pages.get_or_create(&labels("stored")).inc_by(run.pages);
+        let records = [("new", run.new), ("changed", run.changed), ("unchanged", run.unchanged), ("filtered", run.filtered)];
+        for (outcome, number) in records {
+            metrics.records.get_or_create(&labels(outcome)).inc_by(number);
+        }
     }
 
     async fn take_in(

@@ -46,19 +46,22 @@ use self::writer::Job;
 use self::writer::Writer;
 
 use crate::ids::ConnectionKey;
+use crate::telemetry::metrics::Metrics;
 
 /// Settings of the embedded engine.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Bytes of pages that sled keeps in memory; real use is a few times this (docs/SAFETY.md).
     pub cache_bytes: u64,
     /// Units that may wait for the writer before callers are held back.
     pub queue_units: usize,
+    /// Where commits are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { cache_bytes: 64 << 20, queue_units: 1024 }
+        Options { cache_bytes: 64 << 20, queue_units: 1024, metrics: Arc::new(Metrics::new()) }
     }
 }
 
@@ -108,7 +111,7 @@ impl Store {
         let segments = Arc::new(Segments::open(directory.join("segments"))?);
         let fences = Arc::new(Fences::new(db.clone(), stops));
         let (jobs, queue) = mpsc::channel(options.queue_units);
-        let writer = Writer::new(db.clone(), log, fences.clone(), segments.clone())?;
+        let writer = Writer::new(db.clone(), log, fences.clone(), segments.clone(), options.metrics.clone())?;
         let thread = std::thread::Builder::new()
             .name("headgate-writer".into())
             .spawn(move || writer.run(queue))

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::ids::ConnectionKey;
 use crate::merkle;
@@ -31,6 +32,7 @@ use crate::store::row;
 use crate::store::segment::Segments;
 use crate::store::unit::Committed;
 use crate::store::unit::Unit;
+use crate::telemetry::metrics::Metrics;
 
 /// Units of one group at most: what waits behind a group waits no longer than its sync.
 const GROUP_UNITS_MAX: usize = 64;
@@ -78,12 +80,13 @@ pub(super) struct Writer {
     fences: Arc<Fences>,
     segments: Arc<Segments>,
     tree: Frontier,
+    metrics: Arc<Metrics>,
 }
 
 impl Writer {
-    pub fn new(db: sled::Db, log: File, fences: Arc<Fences>, segments: Arc<Segments>) -> Result<Self, StoreError> {
+    pub fn new(db: sled::Db, log: File, fences: Arc<Fences>, segments: Arc<Segments>, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
         let tree = load(&db)?;
-        Ok(Writer { db, log, fences, segments, tree })
+        Ok(Writer { db, log, fences, segments, tree, metrics })
     }
 
     /// Serves jobs until every sender is gone, or a sync has failed: after that nothing can be promised any more.
@@ -96,7 +99,12 @@ impl Writer {
             {
                 group.push(next);
             }
-            if let Err(error) = self.serve(&mut group) {
+            let (began, units, leaves) = (Instant::now(), group.len(), self.tree.size());
+            let served = self.serve(&mut group);
+            self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+            self.metrics.commit_units.observe(units as f64);
+            self.metrics.audit_entries.inc_by(self.tree.size() - leaves);
+            if let Err(error) = served {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store can no longer make writes durable; it stops");
                 return;
             }

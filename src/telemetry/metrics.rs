@@ -53,16 +53,12 @@ pub struct Metrics {
     pub answer_seconds: Histogram,
     /// Requests sent to applications; outcome `ok`, `limited`, `refused`, `failed`, `cut`.
     pub application_requests: Family<ConnectorLabels, Counter>,
-    /// Pages stored; outcome `stored`, `fenced` (the gate had closed).
+    /// Pages taken in; outcome `stored`.
     pub pages: Family<ConnectorLabels, Counter>,
-    /// Records seen; outcome `new`, `changed`, `unchanged`, `filtered`, `ignored`.
+    /// Records seen; outcome `new`, `changed`, `unchanged`, `filtered`.
     pub records: Family<ConnectorLabels, Counter>,
-    /// Renewals of access tokens; outcome `renewed`, `refused`, `unknown`.
-    pub renewals: Family<ConnectorLabels, Counter>,
     /// Pulls under way.
     pub pulls_running: Gauge,
-    /// Connections whose gate is open.
-    pub connections_open: Gauge,
     /// Connections closed by a revocation; outcome `revoked`, `already`.
     pub revocations: Family<OutcomeLabels, Counter>,
     /// Erasures; outcome `requested`, `complete`, `refused`.
@@ -86,9 +82,7 @@ impl Metrics {
             application_requests: Family::default(),
             pages: Family::default(),
             records: Family::default(),
-            renewals: Family::default(),
             pulls_running: Gauge::default(),
-            connections_open: Gauge::default(),
             revocations: Family::default(),
             erasures: Family::default(),
             commit_seconds: seconds(),
@@ -116,9 +110,7 @@ impl Metrics {
         registry.register("application_requests", "Requests sent to Connected Applications", self.application_requests.clone());
         registry.register("pages", "Pages that reached the store", self.pages.clone());
         registry.register("records", "Records seen in pages", self.records.clone());
-        registry.register("renewals", "Renewals of access tokens", self.renewals.clone());
         registry.register("pulls_running", "Pulls under way", self.pulls_running.clone());
-        registry.register("connections_open", "Connections whose gate is open", self.connections_open.clone());
         registry.register("revocations", "Connections closed by a revocation", self.revocations.clone());
         registry.register("erasures", "Erasures by how they went", self.erasures.clone());
         registry.register("commit_seconds", "Seconds per group commit, fdatasync included", self.commit_seconds.clone());

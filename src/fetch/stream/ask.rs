@@ -118,7 +118,9 @@ impl<'a> Asker<'a> {
         let request = request(plan.map_err(|source| self.failed(source))?, order.access.secrets(grant), &order.hosts)?;
         order.budget.acquire(&order.permit).await?;
         order.count_request();
-        let answer = order.client.send(&request, &order.hosts, &order.permit).await?;
+        let outcome = order.client.send(&request, &order.hosts, &order.permit).await;
+        order.count_outcome(&outcome);
+        let answer = outcome?;
         order.budget.observe(order.permit.owner(), answer.status, &answer.headers);
         Ok(answer)
     }

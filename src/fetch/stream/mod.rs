@@ -35,9 +35,12 @@ use crate::connector::reading::Window;
 use crate::fetch::FetchError;
 use crate::fetch::budget::Budget;
 use crate::fetch::client::Client;
+use crate::fetch::client::Incoming;
 use crate::fetch::egress::AllowedHosts;
 use crate::fetch::retry::Policy;
 use crate::record::FetchedPage;
+use crate::telemetry::metrics::ConnectorLabels;
+use crate::telemetry::metrics::Metrics;
 
 pub use self::access::Access;
 
@@ -74,6 +77,8 @@ pub struct StreamOrder {
     pub clock: Clock,
     /// Requests sent so far, for whoever shows how it goes.
     pub requests: Arc<AtomicU64>,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Reads a stream to its end; pages are sent to `pages` in the order in which they were read.
@@ -255,5 +260,18 @@ fn note(selection: &Selection, cut: &Cut<'_>, cursor: &mut Option<TimeCursor<'_>
 impl StreamOrder {
     fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts how a request went, by the words of [`Metrics::application_requests`].
+    fn count_outcome(&self, outcome: &Result<Incoming, FetchError>) {
+        let outcome = match outcome {
+            Ok(incoming) if incoming.status == 429 => "limited",
+            Ok(incoming) if incoming.status < 400 => "ok",
+            Ok(incoming) if incoming.status < 500 => "refused",
+            Err(FetchError::Closed { .. }) => "cut",
+            Ok(_) | Err(_) => "failed",
+        };
+        let labels = ConnectorLabels { connector: self.connector.name.clone(), outcome };
+        self.metrics.application_requests.get_or_create(&labels).inc();
     }
 }
