@@ -27,9 +27,6 @@ use crate::store::StoreError;
 use crate::vault::Vault;
 use crate::vault::VaultError;
 
-/// Records under one business key of one connection that are looked at; more are cut off, and the caller is told.
-const KEY_RECORDS_MAX: usize = 1000;
-
 /// Why a record cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub enum LineageError {
@@ -205,18 +202,24 @@ impl Reader {
         Ok(None)
     }
 
-    /// The records of a connection that carry or carried a business key; whether there were more than are told.
+    /// At most `limit` records of a connection that carry or carried a business key, those behind `after` in the order of ids.
     ///
     /// # Errors
     /// When the connection's keys are gone or the store fails.
-    pub fn by_key(&self, owner: ConnectionKey, kind: &str, normalised: &str) -> Result<(Vec<RecordId>, bool), LineageError> {
+    pub fn by_key(
+        &self,
+        owner: ConnectionKey,
+        kind: &str,
+        normalised: &str,
+        after: Option<RecordId>,
+        limit: usize,
+    ) -> Result<Vec<RecordId>, LineageError> {
         let hash = key_hash(&*self.vault.connection(owner)?, kind, normalised);
         let mut prefix = Vec::with_capacity(24);
         (owner, hash).encode(&mut prefix);
-        let mut rows = self.store.scan::<BusinessKeyRow>(&prefix, None, KEY_RECORDS_MAX + 1)?;
-        let more = rows.len() > KEY_RECORDS_MAX;
-        rows.truncate(KEY_RECORDS_MAX);
-        Ok((rows.into_iter().map(|((owner, (_, (stream, hash))), _)| RecordId { owner, stream, hash }).collect(), more))
+        let after = after.map(|id| (owner, (hash, (id.stream, id.hash))));
+        let rows = self.store.scan::<BusinessKeyRow>(&prefix, after.as_ref(), limit)?;
+        Ok(rows.into_iter().map(|((owner, (_, (stream, hash))), _)| RecordId { owner, stream, hash }).collect())
     }
 
     fn facts(&self, owner: ConnectionKey, page: u64, row: &PageRow) -> Result<PageFacts, LineageError> {
