@@ -342,6 +342,19 @@ impl fmt::Display for PageId {
     }
 }
 
+impl FromStr for PageId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let refuse = || IdError { text: cut(text), kind: "PageId", prefix: "page", length: 26 };
+        let code = text.strip_prefix("page_").filter(|code| code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+        let bytes = code.and_then(|code| BASE32_NOPAD.decode(code.to_ascii_uppercase().as_bytes()).ok());
+        let bytes = bytes.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).ok_or_else(refuse)?;
+        let [a, b, c, d, e, f, g, h, page @ ..] = bytes;
+        Ok(PageId { owner: ConnectionKey::from_bytes([a, b, c, d, e, f, g, h]), page: u64::from_be_bytes(page) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -355,6 +368,13 @@ mod tests {
             let id = RecordId { owner: ConnectionKey { tenant, connection }, stream, hash };
             prop_assert_eq!(id.to_string().parse::<RecordId>(), Ok(id));
             prop_assert!(id.to_string().parse::<RunId>().is_err());
+        }
+
+        /// Every page id reads back from its text.
+        #[test]
+        fn page_ids_round_trip(tenant: u32, connection: u32, page: u64) {
+            let id = PageId { owner: ConnectionKey { tenant, connection }, page };
+            prop_assert_eq!(id.to_string().parse::<PageId>(), Ok(id));
         }
 
         /// Texts that are no ids are refused, never a panic.
