@@ -286,7 +286,8 @@ pub static ROUTES: &[Route] = &[
         .problems(&[Kind::NotFound]),
     Route::new(Verb::Get, "/admin/connectors", "Lists connectors", |m| on(m, handlers::admin::connectors))
         .access(Access::Local)
-        .answers(&[json(StatusCode::OK, "The connectors", wire::connector::CONNECTORS)]),
+        .query(&[LIMIT, AFTER])
+        .answers(&[json(StatusCode::OK, "A page of connectors", wire::connector::CONNECTORS)]),
     Route::new(Verb::Get, "/admin/connectors/{name}", "One connector", |m| on(m, handlers::admin::connector))
         .access(Access::Local)
         .answers(&[json(StatusCode::OK, "The connector", wire::connector::CONNECTOR)]),

@@ -73,7 +73,11 @@ pub fn foreign_token() -> Problem {
     Problem::BadParameter { name: "after".into(), reason: reason.into() }
 }
 
-fn untoken(text: &str) -> Result<Vec<u8>, Problem> {
+/// The place that a text leads to.
+///
+/// # Errors
+/// [`Problem::BadParameter`] for a text that this version did not make.
+pub fn untoken(text: &str) -> Result<Vec<u8>, Problem> {
     let decoded = BASE64URL_NOPAD.decode(text.as_bytes()).ok().filter(|bytes| bytes.first() == Some(&TOKEN_VERSION));
     decoded.map(|bytes| bytes[1..].to_vec()).ok_or_else(foreign_token)
 }

@@ -57,6 +57,16 @@ pub enum Problem {
         /// The purposes of the key.
         allowed: String,
     },
+    /// The stated purpose is none that the customer agreed to.
+    #[error("the customer of connection {connection} did not agree to `{purpose}`, only to: {allowed}; use one of those")]
+    PurposeNotAgreed {
+        /// The connection.
+        connection: String,
+        /// The stated purpose.
+        purpose: &'static str,
+        /// The purposes of the connection.
+        allowed: String,
+    },
     /// No key, or none that is known. Says nothing about which of the two.
     #[error("this route needs a valid API key: send `Authorization: Bearer hg_…`")]
     Unauthenticated,
@@ -240,6 +250,7 @@ kinds! {
     BadParameter = "bad-parameter", BAD_REQUEST, "A parameter's value cannot be used";
     PurposeMissing = "purpose-missing", BAD_REQUEST, "A purpose is needed";
     PurposeRefused = "purpose-refused", FORBIDDEN, "The key has no such purpose";
+    PurposeNotAgreed = "purpose-not-agreed", FORBIDDEN, "The customer did not agree to the purpose";
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "An API key is needed";
     RoleRefused = "role-refused", FORBIDDEN, "The key's role may not do this";
     NotFound = "not-found", NOT_FOUND, "There is no such thing";
@@ -299,6 +310,7 @@ impl Problem {
             Problem::BadParameter { .. } => Kind::BadParameter,
             Problem::PurposeMissing { .. } => Kind::PurposeMissing,
             Problem::PurposeRefused { .. } => Kind::PurposeRefused,
+            Problem::PurposeNotAgreed { .. } => Kind::PurposeNotAgreed,
             Problem::Unauthenticated => Kind::Unauthenticated,
             Problem::RoleRefused { .. } => Kind::RoleRefused,
             Problem::NotFound { .. } => Kind::NotFound,

@@ -266,7 +266,7 @@ impl Route {
             }
         }
         if self.reads_payload {
-            kinds.extend([Kind::PurposeMissing, Kind::PurposeRefused]);
+            kinds.extend([Kind::PurposeMissing, Kind::PurposeRefused, Kind::PurposeNotAgreed]);
         }
         if self.path_parameters().next().is_some() {
             kinds.push(Kind::NotFound);

@@ -234,7 +234,7 @@ pub trait AuditLog: Send + Sync {
 /// Connectors.
 pub trait Connectors: Send + Sync {
     /// Lists them by name.
-    fn list(&self) -> Reply<'_, List<wire::connector::Connector>>;
+    fn list(&self, page: PageOrder) -> Reply<'_, List<wire::connector::Connector>>;
     /// One connector.
     fn get<'a>(&'a self, name: &'a str) -> Reply<'a, wire::connector::Connector>;
     /// Whether it may be connected and pulled.

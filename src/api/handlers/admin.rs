@@ -7,15 +7,17 @@ use serde_json::Value;
 
 use crate::api::Api;
 use crate::api::body::Answer;
+use crate::api::body::Query;
 use crate::api::body::Segments;
 use crate::api::paging::List;
+use crate::api::paging::PageQuery;
 use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::api::wire::connector::Connector;
 
 /// `GET /admin/connectors`
-pub async fn connectors(State(api): State<Arc<Api>>) -> Result<Answer<List<Connector>>, Problem> {
-    api.services.connectors.list().await.map(Answer)
+pub async fn connectors(State(api): State<Arc<Api>>, Query(page): Query<PageQuery>) -> Result<Answer<List<Connector>>, Problem> {
+    api.services.connectors.list(page.order()?).await.map(Answer)
 }
 
 /// `GET /admin/connectors/{name}`

@@ -426,7 +426,7 @@ impl Records for Fake {
 
     fn graph<'a>(&'a self, _: &'a Principal, question: GraphQuestion) -> Reply<'a, wire::lineage::Graph> {
         let node = wire::lineage::Node { id: question.node, noun: "record".into(), facts: json!({}) };
-        done(Ok(wire::lineage::Graph { nodes: vec![node], edges: vec![] }))
+        done(Ok(wire::lineage::Graph { nodes: vec![node], edges: vec![], truncated: false }))
     }
 
     fn by_key<'a>(
@@ -505,7 +505,7 @@ impl AuditLog for Fake {
 }
 
 impl Connectors for Fake {
-    fn list(&self) -> Reply<'_, List<wire::connector::Connector>> {
+    fn list(&self, _: PageOrder) -> Reply<'_, List<wire::connector::Connector>> {
         async { Ok(List::new(vec![Connectors::get(self, "sandbox").await?], None)) }.boxed()
     }
 
@@ -519,6 +519,8 @@ impl Connectors for Fake {
                     state: "enabled".into(),
                     authorization: "oauth2_code".into(),
                     streams: vec!["orders".into()],
+                    scopes: vec![wire::connector::Scope { name: "orders:read".into(), text: "Read your orders".into() }],
+                    purposes: vec![Purpose::Support],
                     hosts: vec!["app.example".into()],
                     spec: json!({}),
                 }),

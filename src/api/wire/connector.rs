@@ -10,7 +10,9 @@ use crate::api::wire::schema::array;
 use crate::api::wire::schema::list;
 use crate::api::wire::schema::object;
 use crate::api::wire::schema::one_of;
+use crate::api::wire::schema::purpose;
 use crate::api::wire::schema::string;
+use crate::consent::Purpose;
 
 /// A connector.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,10 +29,23 @@ pub struct Connector {
     pub authorization: String,
     /// Its streams.
     pub streams: Vec<String>,
-    /// The hosts it may reach.
+    /// What it asks the application for.
+    pub scopes: Vec<Scope>,
+    /// What its data is used for when a connection does not say.
+    pub purposes: Vec<Purpose>,
+    /// The hosts it may reach; templates over the configuration as they are written.
     pub hosts: Vec<String>,
     /// The JSON Schema of its configuration.
     pub spec: Value,
+}
+
+/// A permission, in the application's word and in plain ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// The application's word.
+    pub name: String,
+    /// What the customer reads.
+    pub text: String,
 }
 
 /// The schema of [`Connector`].
@@ -44,6 +59,8 @@ pub const CONNECTOR: Schema = Schema {
             ("state", one_of(&["enabled", "disabled"])),
             ("authorization", string()),
             ("streams", array(string())),
+            ("scopes", array(object(&[("name", string()), ("text", string())], &[]))),
+            ("purposes", array(purpose())),
             ("hosts", array(string())),
             ("spec", anything()),
         ];

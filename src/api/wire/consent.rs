@@ -25,10 +25,10 @@ pub const CONSENT: Schema = Schema {
             ("person", short_text(NAME_CHARS_MAX)),
             ("organisation", short_text(NAME_CHARS_MAX)),
             ("policy_version", short_text(64)),
-            ("purposes", purposes),
             ("acknowledged", acknowledged),
         ];
-        object(&required, &[])
+        // Without purposes the connector's own are meant.
+        object(&required, &[("purposes", purposes)])
     },
 };
 

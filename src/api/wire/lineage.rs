@@ -8,6 +8,7 @@ use crate::api::wire::record::TAG;
 use crate::api::wire::schema::Schema;
 use crate::api::wire::schema::anything;
 use crate::api::wire::schema::array;
+use crate::api::wire::schema::boolean;
 use crate::api::wire::schema::id;
 use crate::api::wire::schema::integer;
 use crate::api::wire::schema::list;
@@ -56,6 +57,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// From what to what.
     pub edges: Vec<Edge>,
+    /// Whether there is more around the node than is told.
+    pub truncated: bool,
 }
 
 /// A node of the graph.
@@ -63,7 +66,7 @@ pub struct Graph {
 pub struct Node {
     /// The id of what it stands for.
     pub id: String,
-    /// `connector`, `connection`, `stream`, `run`, `page`, `record`.
+    /// `connector`, `consent`, `connection`, `run`, `page`, `record`.
     #[serde(rename = "type")]
     pub noun: String,
     /// What is known of it; never payload.
@@ -83,10 +86,10 @@ pub struct Edge {
 pub const GRAPH: Schema = Schema {
     name: "Graph",
     make: || {
-        let nouns = ["connector", "connection", "stream", "run", "page", "record"];
+        let nouns = ["connector", "consent", "connection", "run", "page", "record"];
         let node = object(&[("id", string()), ("type", one_of(&nouns)), ("facts", anything())], &[]);
         let edge = object(&[("from", string()), ("to", string())], &[]);
-        object(&[("nodes", array(node)), ("edges", array(edge))], &[])
+        object(&[("nodes", array(node)), ("edges", array(edge)), ("truncated", boolean())], &[])
     },
 };
 

@@ -29,7 +29,7 @@ pub struct Record {
     pub version: u32,
     /// The operational kind; null where the stream declares none.
     pub kind: Option<String>,
-    /// The record as the application sent it, card numbers masked.
+    /// The record as the connector emitted it: as the application sent it, card numbers masked, transformations done.
     pub data: Value,
     /// The operational view of it; null where the stream has no mapping.
     pub operational: Option<Value>,
