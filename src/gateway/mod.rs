@@ -1,1 +1,3 @@
 //! Composition: one data directory opened, its services joined.
+
+pub mod services;

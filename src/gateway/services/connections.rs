@@ -1,0 +1,189 @@
+//! Connections: shown, changed; made by whoever [`Connecting`] is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use crate::api::paging::List;
+use crate::api::paging::PageOrder;
+use crate::api::principal::Principal;
+use crate::api::problem::Problem;
+use crate::api::services;
+use crate::api::services::CallbackOutcome;
+use crate::api::services::ConnectionFilter;
+use crate::api::services::Reply;
+use crate::api::services::Scope;
+use crate::api::wire::connection as wire;
+use crate::audit::Action;
+use crate::connection::Active;
+use crate::connection::Connection;
+use crate::connection::Connections as Registry;
+use crate::connection::State;
+use crate::connection::schedule::interval_seconds;
+use crate::connection::schedule::interval_text;
+use crate::gateway::services::problems::gate_closed;
+use crate::gateway::services::problems::place;
+use crate::gateway::services::visible;
+use crate::ids::ConnectionId;
+use crate::ids::ConnectionKey;
+use crate::lineage::StreamRow;
+use crate::run::Pulls;
+use crate::run::Scheduler;
+use crate::store::StopReason;
+use crate::store::Store;
+
+/// The act of connecting, as the API asks for it; the connection of `reconnect` was found within the caller's scope.
+pub trait Connecting: Send + Sync {
+    /// As [`services::Connections::connect`].
+    fn connect<'a>(&'a self, by: &'a Principal, order: wire::ConnectOrder) -> Reply<'a, wire::Connected>;
+    /// As [`services::Connections::reconnect`].
+    fn reconnect<'a>(&'a self, by: &'a Principal, connection: Connection) -> Reply<'a, wire::Connected>;
+    /// As [`services::Connections::pending`].
+    fn pending<'a>(&'a self, state: &'a str) -> Reply<'a, Option<ConnectionId>>;
+    /// As [`services::Connections::callback`].
+    fn callback(&self, query: BTreeMap<String, String>) -> Reply<'_, CallbackOutcome>;
+}
+
+/// [`services::Connections`] over the registry.
+pub struct Connections {
+    store: Store,
+    registry: Registry,
+    connecting: Arc<dyn Connecting>,
+    pulls: Pulls,
+    scheduler: Scheduler,
+}
+
+impl Connections {
+    /// Over a registry and whoever connects.
+    pub fn new(store: Store, registry: Registry, connecting: Arc<dyn Connecting>, pulls: Pulls, scheduler: Scheduler) -> Self {
+        Connections { store, registry, connecting, pulls, scheduler }
+    }
+
+    fn shown(&self, connection: &Connection) -> Result<wire::Connection, Problem> {
+        let every = self.registry.schedule(connection.key)?.and_then(|schedule| schedule.every_seconds);
+        Ok(wire::Connection {
+            id: connection.id,
+            connector: connection.connector.name.clone(),
+            tenant: connection.tenant.clone(),
+            state: connection.state.to_string(),
+            streams: connection.streams.clone(),
+            purposes: connection.purposes.clone(),
+            schedule: every.map(|seconds| wire::Schedule { every: interval_text(seconds) }),
+            created_at: connection.created_at,
+            consent: connection.consent,
+            succeeds: connection.succeeds,
+        })
+    }
+
+    /// Pauses or resumes. What is so already stays so: the caller has what it wants.
+    async fn set_state(&self, by: &Principal, connection: Connection, state: wire::ChangedState) -> Result<(), Problem> {
+        match (&connection.state, state) {
+            (State::Active(_), wire::ChangedState::Active) | (State::Paused(_), wire::ChangedState::Paused) => {}
+            (State::Active(_), wire::ChangedState::Paused) => {
+                let paused = |active: Connection<Active>, at| active.pause(at).into();
+                self.registry.suspend(connection.id, StopReason::Paused, by.actor(), paused).await?;
+            }
+            (State::Paused(_), wire::ChangedState::Active) => {
+                self.registry.activate(connection, Action::ConnectionResumed, by.actor(), |_| Ok(())).await?;
+                self.scheduler.changed();
+            }
+            _ => return Err(gate_closed(&connection)),
+        }
+        Ok(())
+    }
+}
+
+impl services::Connections for Connections {
+    fn list<'a>(&'a self, scope: Scope<'a>, filter: ConnectionFilter, page: PageOrder) -> Reply<'a, List<wire::Connection>> {
+        async move {
+            // The handler has held a named tenant against the scope; the narrower of the two is what is meant.
+            let tenant = filter.tenant.as_ref().or(scope);
+            let number = tenant.map(|tenant| self.registry.tenant(tenant)).transpose()?;
+            if number == Some(None) {
+                return Ok(List::new(Vec::new(), None));
+            }
+            let after: Option<ConnectionKey> = place(page.after.as_deref())?;
+            let step = |after, limit| Ok(self.registry.list(number.flatten(), after, limit)?);
+            let is_asked_for = |connection: &Connection| {
+                filter.connector.as_ref().is_none_or(|name| *name == connection.connector.name)
+                    && filter.state.as_ref().is_none_or(|state| state == connection.state.name())
+            };
+            let keep = |connection: Connection| is_asked_for(&connection).then(|| self.shown(&connection)).transpose();
+            visible::page(page.limit, after, step, |connection| connection.key, keep)
+        }
+        .boxed()
+    }
+
+    fn get<'a>(&'a self, scope: Scope<'a>, id: ConnectionId) -> Reply<'a, wire::Connection> {
+        async move { self.shown(&visible::connection(&self.registry, scope, id)?) }.boxed()
+    }
+
+    fn connect<'a>(&'a self, by: &'a Principal, order: wire::ConnectOrder) -> Reply<'a, wire::Connected> {
+        async move {
+            let connected = self.connecting.connect(by, order).await?;
+            self.scheduler.changed();
+            Ok(connected)
+        }
+        .boxed()
+    }
+
+    fn change<'a>(&'a self, by: &'a Principal, id: ConnectionId, change: wire::Change) -> Reply<'a, wire::Connection> {
+        async move {
+            let connection = visible::connection(&self.registry, by.scope(), id)?;
+            let every =
+                change.schedule.map(|schedule| schedule.map(|schedule| interval_seconds(&schedule.every)).transpose()).transpose()?;
+            if let Some(every) = every {
+                if matches!(connection.state, State::Revoked(_) | State::Erased(_)) {
+                    return Err(gate_closed(&connection));
+                }
+                self.registry.set_schedule(&connection, every, by.actor()).await?;
+                self.scheduler.changed();
+            }
+            if let Some(state) = change.state {
+                self.set_state(by, connection, state).await?;
+            }
+            self.shown(&visible::connection(&self.registry, by.scope(), id)?)
+        }
+        .boxed()
+    }
+
+    fn impact<'a>(&'a self, scope: Scope<'a>, id: ConnectionId) -> Reply<'a, wire::Impact> {
+        async move {
+            let connection = visible::connection(&self.registry, scope, id)?;
+            let counters = self.store.scan::<StreamRow>(&connection.key.to_bytes(), None, usize::from(u16::MAX))?;
+            let named = counters.into_iter().filter_map(|((_, number), row)| {
+                let stream = connection.streams.get(usize::from(number))?.clone();
+                Some(wire::StreamImpact { stream, records: row.records, versions: row.versions })
+            });
+            let streams = named.collect();
+            let pulls_running = u32::from(self.pulls.is_under_way(connection.key));
+            Ok(wire::Impact { connection: id, state: connection.state.to_string(), streams, pulls_running })
+        }
+        .boxed()
+    }
+
+    fn reconnect<'a>(&'a self, by: &'a Principal, id: ConnectionId) -> Reply<'a, wire::Connected> {
+        async move {
+            let connection = visible::connection(&self.registry, by.scope(), id)?;
+            if matches!(connection.state, State::Revoked(_) | State::Erased(_)) {
+                return Err(gate_closed(&connection));
+            }
+            self.connecting.reconnect(by, connection).await
+        }
+        .boxed()
+    }
+
+    fn pending<'a>(&'a self, state: &'a str) -> Reply<'a, Option<ConnectionId>> {
+        self.connecting.pending(state)
+    }
+
+    fn callback(&self, query: BTreeMap<String, String>) -> Reply<'_, CallbackOutcome> {
+        async move {
+            let outcome = self.connecting.callback(query).await?;
+            self.scheduler.changed();
+            Ok(outcome)
+        }
+        .boxed()
+    }
+}

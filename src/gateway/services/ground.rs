@@ -1,0 +1,56 @@
+//! The store and its readiness.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::api::services;
+use crate::api::services::Reply;
+use crate::audit::Log;
+use crate::gateway::services::visible;
+use crate::store::Store;
+use crate::store::Table;
+use crate::vault::SigningUse;
+use crate::vault::Vault;
+
+/// [`services::Ground`] over a data directory.
+pub struct Ground {
+    store: Store,
+    vault: Arc<Vault>,
+    log: Log,
+}
+
+impl Ground {
+    /// Over a store, its keyring and its log.
+    pub fn new(store: Store, vault: Arc<Vault>, log: Log) -> Self {
+        Ground { store, vault, log }
+    }
+}
+
+impl services::Ground for Ground {
+    /// `{records, audit_entries, engine_bytes, segment_bytes, rows{TABLE: count}}`: by a walk over every key.
+    fn stats(&self) -> Reply<'_, Value> {
+        let (store, log) = (self.store.clone(), self.log.clone());
+        visible::blocking(move || {
+            let counts = store.row_counts()?;
+            let (engine_bytes, segment_bytes) = store.disk_bytes()?;
+            let records = counts.iter().find(|(table, _)| *table == Table::Records).map_or(0, |(_, rows)| *rows);
+            let rows: Map<String, Value> = counts.into_iter().map(|(table, rows)| (table.name().to_owned(), rows.into())).collect();
+            Ok(json!({
+                "records": records,
+                "audit_entries": log.head()?.size,
+                "engine_bytes": engine_bytes,
+                "segment_bytes": segment_bytes,
+                "rows": rows,
+            }))
+        })
+        .boxed()
+    }
+
+    fn readiness(&self) -> Vec<(&'static str, bool)> {
+        vec![("audit log", self.log.head().is_ok()), ("keyring", self.vault.signing_key(SigningUse::Statement).is_ok())]
+    }
+}

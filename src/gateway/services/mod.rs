@@ -1,0 +1,95 @@
+//! What the API's handlers ask, answered by the rest of the house: one file a noun, and one where refusals become problems.
+
+mod audit;
+mod connections;
+mod connectors;
+mod consents;
+mod erasures;
+mod graph;
+mod ground;
+mod keys;
+mod problems;
+mod records;
+mod revocations;
+mod runs;
+mod shape;
+mod visible;
+
+use std::sync::Arc;
+
+use crate::api::services::Services;
+use crate::audit::Log;
+use crate::clock::Clock;
+use crate::connection;
+use crate::connection::Definitions;
+use crate::erasure;
+use crate::lineage::Reader;
+use crate::revocation;
+use crate::run::Pulls;
+use crate::run::Scheduler;
+use crate::store::Store;
+use crate::vault::Vault;
+
+pub use self::connections::Connecting;
+
+/// The parts of a gateway that its services stand on.
+pub struct Parts {
+    /// The store.
+    pub store: Store,
+    /// Its keyring.
+    pub vault: Arc<Vault>,
+    /// The registry.
+    pub connections: connection::Connections,
+    /// The connectors that can be connected.
+    pub connectors: connection::Connectors,
+    /// The definitions that connections were made with.
+    pub definitions: Definitions,
+    /// Whoever connects.
+    pub connecting: Arc<dyn Connecting>,
+    /// Pulls.
+    pub pulls: Pulls,
+    /// The schedule.
+    pub scheduler: Scheduler,
+    /// Revocations.
+    pub revocations: revocation::Revocations,
+    /// Erasures.
+    pub erasures: erasure::Erasures,
+    /// The reader of records.
+    pub reader: Reader,
+    /// The audit log.
+    pub log: Log,
+    /// The time.
+    pub clock: Clock,
+    /// Whether the data directory was made for tests.
+    pub test: bool,
+}
+
+/// The services over a gateway's parts.
+pub fn services(parts: &Parts) -> Services {
+    let Parts { store, vault, connections, connectors, definitions, connecting, pulls, .. } = parts;
+    let (revocations, log, clock) = (&parts.revocations, &parts.log, &parts.clock);
+    let registry = || connections.clone();
+    Services {
+        connections: Arc::new(connections::Connections::new(
+            store.clone(),
+            registry(),
+            connecting.clone(),
+            pulls.clone(),
+            parts.scheduler.clone(),
+        )),
+        runs: Arc::new(runs::Runs::new(pulls.clone(), registry())),
+        revocations: Arc::new(revocations::Revocations::new(revocations.clone(), registry(), connectors.clone())),
+        records: Arc::new(records::Records::new(
+            store.clone(),
+            vault.clone(),
+            (registry(), definitions.clone()),
+            parts.reader.clone(),
+            (log.clone(), clock.clone()),
+        )),
+        erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry())),
+        consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
+        audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
+        connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
+        ground: Arc::new(ground::Ground::new(store.clone(), vault.clone(), log.clone())),
+    }
+}
