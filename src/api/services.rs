@@ -237,7 +237,7 @@ pub trait Connectors: Send + Sync {
     fn list(&self, page: PageOrder) -> Reply<'_, List<wire::connector::Connector>>;
     /// One connector.
     fn get<'a>(&'a self, name: &'a str) -> Reply<'a, wire::connector::Connector>;
-    /// Whether it may be connected and pulled.
+    /// Whether it may be connected.
     fn set_enabled<'a>(&'a self, by: &'a Principal, name: &'a str, enabled: bool) -> Reply<'a, wire::connector::Connector>;
     /// What a customer is told of it on the connect page.
     fn notice<'a>(&'a self, name: &'a str) -> Reply<'a, Notice>;

@@ -1,7 +1,6 @@
-//! Connections: shown, changed; made by whoever [`Connecting`] is.
+//! Connections: shown and changed; [`Connecting`] makes them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use futures_util::FutureExt;
 
@@ -22,6 +21,7 @@ use crate::connection::Connections as Registry;
 use crate::connection::State;
 use crate::connection::schedule::interval_seconds;
 use crate::connection::schedule::interval_text;
+use crate::gateway::services::connecting::Connecting;
 use crate::gateway::services::problems::gate_closed;
 use crate::gateway::services::problems::place;
 use crate::gateway::services::visible;
@@ -33,30 +33,18 @@ use crate::run::Scheduler;
 use crate::store::StopReason;
 use crate::store::Store;
 
-/// The act of connecting, as the API asks for it; the connection of `reconnect` was found within the caller's scope.
-pub trait Connecting: Send + Sync {
-    /// As [`services::Connections::connect`].
-    fn connect<'a>(&'a self, by: &'a Principal, order: wire::ConnectOrder) -> Reply<'a, wire::Connected>;
-    /// As [`services::Connections::reconnect`].
-    fn reconnect<'a>(&'a self, by: &'a Principal, connection: Connection) -> Reply<'a, wire::Connected>;
-    /// As [`services::Connections::pending`].
-    fn pending<'a>(&'a self, state: &'a str) -> Reply<'a, Option<ConnectionId>>;
-    /// As [`services::Connections::callback`].
-    fn callback(&self, query: BTreeMap<String, String>) -> Reply<'_, CallbackOutcome>;
-}
-
 /// [`services::Connections`] over the registry.
 pub struct Connections {
     store: Store,
     registry: Registry,
-    connecting: Arc<dyn Connecting>,
+    connecting: Connecting,
     pulls: Pulls,
     scheduler: Scheduler,
 }
 
 impl Connections {
     /// Over a registry and whoever connects.
-    pub fn new(store: Store, registry: Registry, connecting: Arc<dyn Connecting>, pulls: Pulls, scheduler: Scheduler) -> Self {
+    pub fn new(store: Store, registry: Registry, connecting: Connecting, pulls: Pulls, scheduler: Scheduler) -> Self {
         Connections { store, registry, connecting, pulls, scheduler }
     }
 
@@ -169,13 +157,13 @@ impl services::Connections for Connections {
             if matches!(connection.state, State::Revoked(_) | State::Erased(_)) {
                 return Err(gate_closed(&connection));
             }
-            self.connecting.reconnect(by, connection).await
+            self.connecting.reconnect(by, connection.id).await
         }
         .boxed()
     }
 
     fn pending<'a>(&'a self, state: &'a str) -> Reply<'a, Option<ConnectionId>> {
-        self.connecting.pending(state)
+        self.connecting.pending(state).boxed()
     }
 
     fn callback(&self, query: BTreeMap<String, String>) -> Reply<'_, CallbackOutcome> {

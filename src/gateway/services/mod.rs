@@ -1,6 +1,7 @@
 //! What the API's handlers ask, answered by the rest of the house: one file a noun, and one where refusals become problems.
 
 mod audit;
+mod connecting;
 mod connections;
 mod connectors;
 mod consents;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use crate::api::services::Services;
 use crate::audit::Log;
 use crate::clock::Clock;
+use crate::connect;
 use crate::connection;
 use crate::connection::Definitions;
 use crate::erasure;
@@ -29,8 +31,6 @@ use crate::run::Pulls;
 use crate::run::Scheduler;
 use crate::store::Store;
 use crate::vault::Vault;
-
-pub use self::connections::Connecting;
 
 /// The parts of a gateway that its services stand on.
 pub struct Parts {
@@ -44,8 +44,8 @@ pub struct Parts {
     pub connectors: connection::Connectors,
     /// The definitions that connections were made with.
     pub definitions: Definitions,
-    /// Whoever connects.
-    pub connecting: Arc<dyn Connecting>,
+    /// The act of connecting.
+    pub connecting: connect::Connecting,
     /// Pulls.
     pub pulls: Pulls,
     /// The schedule.
@@ -73,7 +73,7 @@ pub fn services(parts: &Parts) -> Services {
         connections: Arc::new(connections::Connections::new(
             store.clone(),
             registry(),
-            connecting.clone(),
+            connecting::Connecting::new(connecting.clone(), connectors.clone(), definitions.clone()),
             pulls.clone(),
             parts.scheduler.clone(),
         )),

@@ -4,15 +4,23 @@
 //! here tells another tenant's thing from none: the services ask only for what is within the scope.
 
 use crate::api::paging::foreign_token;
+use crate::api::problem::MemberFault;
 use crate::api::problem::Problem;
 use crate::audit::AuditError;
+use crate::authorization::AuthorizationError;
+use crate::connect::ConnectError;
 use crate::connection::Connection;
 use crate::connection::ConnectionError;
 use crate::connection::ConnectorsError;
 use crate::connection::DefinitionError;
 use crate::connection::State;
 use crate::connection::schedule::IntervalError;
+use crate::connector;
+use crate::connector::definition::ConnectorError;
+use crate::consent::ConsentError;
+use crate::consent::ConsentProblem;
 use crate::erasure::ErasureError;
+use crate::fetch::grants::GrantsError;
 use crate::lineage::LineageError;
 use crate::merkle::ProofError;
 use crate::record::KindError;
@@ -65,11 +73,103 @@ impl From<ConnectorsError> for Problem {
         match error {
             ConnectorsError::Unknown { name, .. } => Problem::not_found("connector", &name),
             ConnectorsError::Disabled { .. } => Problem::StateConflict { reason: error.to_string() },
-            ConnectorsError::Refused(refused) => Problem::member("/connector", "refused", refused.to_string()),
+            ConnectorsError::Refused(refused) => refused.into(),
             ConnectorsError::Folder { .. } => Problem::internal(error),
             ConnectorsError::Store(error) => error.into(),
         }
     }
+}
+
+impl From<ConnectorError> for Problem {
+    fn from(error: ConnectorError) -> Self {
+        match error {
+            ConnectorError::Refused { problems, .. } => {
+                Problem::InvalidMembers { errors: problems.iter().map(|problem| fault("/connector", problem)).collect() }
+            }
+            // What the configuration renders to is not repeated: it may hold secrets.
+            ConnectorError::Expression { what, .. } | ConnectorError::Address { what, .. } => {
+                Problem::member("/config", "unusable", format!("gives no usable `{what}` of the connector; correct what that is made of"))
+            }
+        }
+    }
+}
+
+impl From<ConsentError> for Problem {
+    fn from(error: ConsentError) -> Self {
+        let fault = |problem: ConsentProblem| {
+            let member = match problem {
+                ConsentProblem::Name { field } => field,
+                ConsentProblem::NotAcknowledged { .. } | ConsentProblem::UnknownStatement { .. } => "acknowledged",
+                ConsentProblem::NoPurpose => "purposes",
+            };
+            MemberFault { pointer: format!("/consent/{member}"), code: "consent".into(), message: problem.to_string() }
+        };
+        match error {
+            ConsentError::OtherVersion { given, current } => Problem::PolicyChanged { current: current.into(), given },
+            ConsentError::Incomplete { problems } => Problem::InvalidMembers { errors: problems.into_iter().map(fault).collect() },
+        }
+    }
+}
+
+impl From<GrantsError> for Problem {
+    fn from(error: GrantsError) -> Self {
+        match error {
+            GrantsError::NotRegistered { .. } => Problem::StateConflict { reason: error.to_string() },
+            GrantsError::Connector(error) => error.into(),
+            GrantsError::Hosts(_) | GrantsError::Manifest(_) => Problem::member(
+                "/config",
+                "unusable",
+                "gives the connector no usable hosts or authenticator; correct what those are made of",
+            ),
+            GrantsError::Authorization(error) => error.into(),
+        }
+    }
+}
+
+impl From<AuthorizationError> for Problem {
+    fn from(error: AuthorizationError) -> Self {
+        use AuthorizationError as Error;
+        let reason = error.to_string();
+        match error {
+            Error::UnknownState | Error::CodeMissing { .. } | Error::Issuer { .. } => Problem::Malformed { reason },
+            Error::Denied { .. } | Error::Configuration { .. } | Error::Closed { .. } => Problem::StateConflict { reason },
+            Error::NeedsReauthorization { .. }
+            | Error::Refused { .. }
+            | Error::Busy { .. }
+            | Error::Unreachable { .. }
+            | Error::OutcomeUnknown { .. } => Problem::ApplicationFailed { reason },
+            Error::Keeping { .. } => Problem::Unavailable { what: "the connection's credential", source: error.into() },
+        }
+    }
+}
+
+impl From<ConnectError> for Problem {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Consent(error) => error.into(),
+            ConnectError::Config { problems } => {
+                Problem::InvalidMembers { errors: problems.iter().map(|problem| fault("/config", problem)).collect() }
+            }
+            ConnectError::UnknownStream { .. } => Problem::member("/streams", "unknown", error.to_string()),
+            ConnectError::Ended { .. } | ConnectError::Closed(_) => Problem::StateConflict { reason: error.to_string() },
+            ConnectError::Connectors(error) => error.into(),
+            ConnectError::Connector(error) => error.into(),
+            ConnectError::Definition(error) => error.into(),
+            ConnectError::Grants(error) => error.into(),
+            ConnectError::Authorization(error) => error.into(),
+            ConnectError::Connection(error) => error.into(),
+            ConnectError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// A problem of a connector or configuration, as a fault of the member that brought it.
+fn fault(member: &str, problem: &connector::problem::Problem) -> MemberFault {
+    let (pointer, message) = match member {
+        "/config" => (format!("/config{}", problem.path), problem.message.clone()),
+        other => (other.to_owned(), problem.to_string()),
+    };
+    MemberFault { pointer, code: problem.code.as_str().into(), message }
 }
 
 impl From<DefinitionError> for Problem {
