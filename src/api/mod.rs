@@ -291,9 +291,12 @@ pub static ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/admin/connectors/{name}", "One connector", |m| on(m, handlers::admin::connector))
         .access(Access::Local)
         .answers(&[json(StatusCode::OK, "The connector", wire::connector::CONNECTOR)]),
-    Route::new(Verb::Post, "/admin/connectors/{name}/disable", "Lets nobody connect a connector any more; what is connected goes on", |m| {
-        on(m, handlers::admin::disable)
-    })
+    Route::new(
+        Verb::Post,
+        "/admin/connectors/{name}/disable",
+        "Lets nobody connect a connector any more; what is connected goes on",
+        |m| on(m, handlers::admin::disable),
+    )
     .access(Access::Local)
     .answers(&[json(StatusCode::OK, "The connector as it is now", wire::connector::CONNECTOR)]),
     Route::new(Verb::Post, "/admin/connectors/{name}/enable", "Lets it be connected again", |m| on(m, handlers::admin::enable))

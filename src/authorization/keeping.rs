@@ -96,9 +96,9 @@ impl Authorizations {
             let Some((last, _)) = rows.last() else { return Ok(()) };
             after = Some(*last);
             let mut unit = Unit::default();
-            let mut expired = rows.iter().filter(|(_, row)| row.expires_at <= now).peekable();
-            if expired.peek().is_some() {
-                for (key, _) in expired {
+            let expired: Vec<[u8; 32]> = rows.into_iter().filter(|(_, row)| row.expires_at <= now).map(|(key, _)| key).collect();
+            if !expired.is_empty() {
+                for key in &expired {
                     unit.remove::<AuthorizationRow>(key);
                 }
                 self.store.commit(unit).await?;

@@ -21,6 +21,7 @@ use crate::config::HeldDirectory;
 use crate::config::MASTER_KEY_VARIABLE;
 use crate::config::MasterKeySource;
 use crate::config::Settings;
+use crate::gateway::Gateway;
 use crate::ids::Entropy;
 use crate::secret::Secret;
 
@@ -137,6 +138,6 @@ impl Opening<'_> {
 /// # Errors
 /// When the store or the keyring cannot be opened.
 pub async fn compose(settings: Settings) -> Result<Arc<dyn House>, Failure> {
-    let data = settings.directory.directory().path().display().to_string();
-    Err(Failure::Open { source: format!("this build has no gateway to open over {data}").into() })
+    let gateway = Gateway::open(settings).await.map_err(|error| Failure::Open { source: Box::new(error) })?;
+    Ok(Arc::new(gateway))
 }

@@ -1,3 +1,360 @@
-//! Composition: one data directory opened, its services joined.
+//! Composition: one data directory opened, its services joined, its workers started and ended.
 
 pub mod services;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use axum::Router;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api;
+use crate::api::Api;
+use crate::api::door::Door;
+use crate::api::keep;
+use crate::audit::Action;
+use crate::audit::Actor;
+use crate::audit::AuditError;
+use crate::audit::Entry;
+use crate::audit::Log;
+use crate::authorization::keeping::Authorizations;
+use crate::authorization::keeping::CredentialKeeper;
+use crate::authorization::renewal::Renewers;
+use crate::cli::transport::House;
+use crate::clock::Clock;
+use crate::config::ConnectorConfig;
+use crate::config::HeldDirectory;
+use crate::config::Settings;
+use crate::connect;
+use crate::connect::Connecting;
+use crate::connect::Surrenders;
+use crate::connection::Connections;
+use crate::connection::Connectors;
+use crate::connection::ConnectorsError;
+use crate::connection::Definitions;
+use crate::connection::gate::Gates;
+use crate::erasure;
+use crate::erasure::ErasureError;
+use crate::erasure::Erasures;
+use crate::fetch::budget;
+use crate::fetch::budget::Budgets;
+use crate::fetch::client;
+use crate::fetch::client::Client;
+use crate::fetch::egress::Egress;
+use crate::fetch::egress::EgressError;
+use crate::fetch::egress::Rewrites;
+use crate::fetch::grants::Grants;
+use crate::fetch::grants::Registration;
+use crate::fetch::retry::Policy;
+use crate::ids::Entropy;
+use crate::intake::Intake;
+use crate::lineage::Reader;
+use crate::revocation::RevocationError;
+use crate::revocation::Revocations;
+use crate::run::Pulls;
+use crate::run::RunError;
+use crate::run::Scheduler;
+use crate::run::Sources;
+use crate::store;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::telemetry::metrics::Metrics;
+use crate::vault::Vault;
+use crate::vault::VaultError;
+
+/// How often what is past is forgotten: links, idempotent answers, idle budgets.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+/// How often a signed checkpoint of the audit log is kept (TRUST.md 2.4: at least one an hour).
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(3600);
+
+/// Why a data directory was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The keyring.
+    #[error("the keyring cannot be opened")]
+    Vault(#[from] VaultError),
+    /// The store.
+    #[error("the store cannot be opened")]
+    Store(#[from] StoreError),
+    /// A connector.
+    #[error("a connector cannot be used")]
+    Connectors(#[from] ConnectorsError),
+    /// The egress list or a rewrite.
+    #[error("the configuration's egress list or a rewrite cannot be used")]
+    Egress(#[from] EgressError),
+    /// The HTTP client.
+    #[error("the HTTP client cannot be made")]
+    Client(#[from] reqwest::Error),
+    /// The audit log.
+    #[error("the audit log cannot be written, and nothing is served without it")]
+    Audit(#[from] AuditError),
+    /// A revocation that was interrupted.
+    #[error("a revocation that was interrupted cannot be finished")]
+    Revocation(#[from] RevocationError),
+    /// An erasure that was interrupted.
+    #[error("an erasure that was interrupted cannot be finished")]
+    Erasure(#[from] ErasureError),
+    /// A run that was interrupted.
+    #[error("the runs that were interrupted cannot be marked")]
+    Run(#[from] RunError),
+}
+
+/// An open data directory with everything that works on it.
+pub struct Gateway {
+    api: Arc<Api>,
+    scheduler: Scheduler,
+    parts: services::Parts,
+    pending: Authorizations,
+    budgets: Arc<Budgets>,
+    clock: Clock,
+    end: CancellationToken,
+    tasks: TaskTracker,
+    /// Held until everything else is closed; the lock of the directory goes with it.
+    directory: Mutex<Option<HeldDirectory>>,
+}
+
+impl Gateway {
+    /// Opens a data directory: keyring, store and log, then what a crash left undone, then the services.
+    ///
+    /// # Errors
+    /// When a part cannot be opened; the message says which and what to do.
+    pub async fn open(settings: Settings) -> Result<Self, GatewayError> {
+        let Settings { directory, config, public_url, master_key, clock, entropy } = settings;
+        let (path, test) = (directory.directory().path().to_owned(), directory.is_test());
+        let fresh = !path.join("keyring").exists() && !path.join("store").exists();
+        let vault = if fresh {
+            Vault::create(&path, &master_key, entropy.clone(), clock.clone())?
+        } else {
+            Vault::open(&path, &master_key, entropy.clone(), clock.clone())?
+        };
+        let vault = Arc::new(vault);
+        let metrics = Arc::new(Metrics::new());
+        let store = Store::open(&path, &store::Options { metrics: metrics.clone(), ..store::Options::default() })?;
+        let log = Log::new(store.clone(), vault.clone());
+        if log.head()?.size == 0 {
+            log.append(&[Entry::new(clock.now(), Actor::System, Action::StoreCreated)]).await?;
+        }
+        let connections = Connections::new(store.clone(), vault.clone(), Gates::new(store.clone()), clock.clone(), entropy.clone());
+        let connectors = Connectors::load(store.clone(), clock.clone(), &config.connector_dirs)?;
+        let client = Client::new(Egress::parse(&config.egress_allow)?, client::Options::default(), clock.clone())?;
+        let keeper = Arc::new(CredentialKeeper::new(store.clone(), connections.clone(), clock.clone()));
+        let registrations = registrations(config.connectors)?;
+        let grants = Grants::new(client.clone(), Renewers::new(keeper, clock.clone()), registrations, clock.clone());
+        let budgets = Arc::new(Budgets::new(budget::Options::default(), clock.clone()));
+        let pending = Authorizations::new(store.clone(), vault.clone());
+        let ground = Ground {
+            store,
+            vault,
+            log,
+            connections,
+            connectors,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            metrics: metrics.clone(),
+            test,
+        };
+        let acts = Acts::new(&ground, grants, budgets.clone(), client, pending.clone(), public_url.clone());
+        acts.resume().await?;
+        let parts = acts.parts(ground);
+        let book = Arc::new(parts.store.clone());
+        let api = Api {
+            services: services::services(&parts),
+            keys: book.clone(),
+            answers: book.clone(),
+            sessions: book,
+            under_way: Default::default(),
+            clock: clock.clone(),
+            entropy,
+            metrics,
+            public_url,
+        };
+        let gateway = Gateway {
+            api: Arc::new(api),
+            scheduler: parts.scheduler.clone(),
+            parts,
+            pending,
+            budgets,
+            clock,
+            end: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            directory: Mutex::new(Some(directory)),
+        };
+        gateway.keep_house();
+        Ok(gateway)
+    }
+
+    /// Forgets what is past and keeps checkpoints, until the end.
+    fn keep_house(&self) {
+        let (store, pending, budgets, log) = (self.parts.store.clone(), self.pending.clone(), self.budgets.clone(), self.parts.log.clone());
+        let (clock, end) = (self.clock.clone(), self.end.clone());
+        self.tasks.spawn(async move {
+            let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
+            let mut checkpoints = tokio::time::interval_at(tokio::time::Instant::now() + CHECKPOINT_EVERY, CHECKPOINT_EVERY);
+            loop {
+                tokio::select! {
+                    () = end.cancelled() => return,
+                    _ = housekeeping.tick() => {
+                        budgets.sweep();
+                        let swept = pending.sweep(clock.now()).await;
+                        let forgotten = keep::forget_past(&store, clock.now()).await;
+                        if let Err(error) = swept.and(forgotten) {
+                            tracing::warn!(error = &error as &dyn std::error::Error, "what is past is not forgotten yet");
+                        }
+                    }
+                    _ = checkpoints.tick() => {
+                        if let Err(error) = log.checkpoint().await {
+                            tracing::error!(error = &error as &dyn std::error::Error, "the hourly checkpoint is not kept");
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    async fn shut(&self) {
+        self.end.cancel();
+        self.parts.pulls.close().await;
+        self.parts.revocations.close().await;
+        self.parts.erasures.close().await;
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Err(error) = self.parts.store.settle().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the store did not settle; what it had acknowledged is on disk");
+        }
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl House for Gateway {
+    fn local(&self) -> Router {
+        api::router(self.api.clone(), Door::Local)
+    }
+
+    fn public(&self) -> Router {
+        api::router(self.api.clone(), Door::Network)
+    }
+
+    fn start_schedule(&self) {
+        let (scheduler, end) = (self.scheduler.clone(), self.end.clone());
+        self.tasks.spawn(async move { scheduler.run(end).await });
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.shut().boxed()
+    }
+}
+
+/// What everything stands on.
+struct Ground {
+    store: Store,
+    vault: Arc<Vault>,
+    log: Log,
+    connections: Connections,
+    connectors: Connectors,
+    clock: Clock,
+    entropy: Entropy,
+    metrics: Arc<Metrics>,
+    test: bool,
+}
+
+/// What is done with connections.
+struct Acts {
+    definitions: Definitions,
+    connecting: Connecting,
+    pulls: Pulls,
+    scheduler: Scheduler,
+    revocations: Revocations,
+    erasures: Erasures,
+    reader: Reader,
+}
+
+impl Acts {
+    fn new(ground: &Ground, grants: Grants, budgets: Arc<Budgets>, client: Client, pending: Authorizations, public_url: url::Url) -> Self {
+        let Ground { store, vault, log, connections, clock, entropy, test, .. } = ground;
+        let definitions = Definitions::new(store.clone());
+        let connecting = Connecting::new(connect::Parts {
+            store: store.clone(),
+            connections: connections.clone(),
+            definitions: definitions.clone(),
+            grants: grants.clone(),
+            pending,
+            public_url,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        let intake = Intake::new(store.clone(), vault.clone());
+        let surrenders = Surrenders::new(connections.clone(), definitions.clone(), grants.clone());
+        let sources = Sources {
+            connections: connections.clone(),
+            definitions: definitions.clone(),
+            grants,
+            budgets,
+            client,
+            retries: Policy::default(),
+            clock: clock.clone(),
+            metrics: ground.metrics.clone(),
+        };
+        let pulls = Pulls::new(store.clone(), connections.clone(), intake.clone(), sources, clock.clone(), entropy.clone());
+        let (clock_of, entropy_of) = (clock.clone(), entropy.clone());
+        let erasing = erasure::Ground { clock: clock.clone(), entropy: entropy.clone(), test: *test };
+        Acts {
+            definitions,
+            connecting,
+            scheduler: Scheduler::new(pulls.clone(), store.clone(), connections.clone(), clock.clone(), entropy.clone()),
+            pulls,
+            revocations: Revocations::new(
+                store.clone(),
+                vault.clone(),
+                connections.clone(),
+                Arc::new(surrenders),
+                (clock_of, entropy_of, *test),
+            ),
+            erasures: Erasures::new(connections.clone(), intake, store.clone(), vault.clone(), log.clone(), erasing),
+            reader: Reader::new(store.clone(), vault.clone()),
+        }
+    }
+
+    /// Finishes what a crash left: stops first, then runs, then erasures.
+    async fn resume(&self) -> Result<(), GatewayError> {
+        self.revocations.resume().await?;
+        self.pulls.resume().await?;
+        self.erasures.resume().await?;
+        Ok(())
+    }
+
+    fn parts(self, ground: Ground) -> services::Parts {
+        services::Parts {
+            store: ground.store,
+            vault: ground.vault,
+            connections: ground.connections,
+            connectors: ground.connectors,
+            definitions: self.definitions,
+            connecting: self.connecting,
+            pulls: self.pulls,
+            scheduler: self.scheduler,
+            revocations: self.revocations,
+            erasures: self.erasures,
+            reader: self.reader,
+            log: ground.log,
+            clock: ground.clock,
+            test: ground.test,
+        }
+    }
+}
+
+/// What the operator registered, by connector.
+fn registrations(connectors: BTreeMap<String, ConnectorConfig>) -> Result<BTreeMap<String, Registration>, EgressError> {
+    let registration = |(name, config): (String, ConnectorConfig)| {
+        let pairs: Vec<(String, String)> =
+            config.rewrite.iter().map(|rewrite| (rewrite.from.to_string(), rewrite.to.to_string())).collect();
+        let rewrites = Arc::new(Rewrites::parse(pairs.iter().map(|(from, to)| (from.as_str(), to.as_str())))?);
+        Ok((name, Registration { client_id: config.client_id, client_secret: config.client_secret, rewrites }))
+    };
+    connectors.into_iter().map(registration).collect()
+}
