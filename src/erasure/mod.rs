@@ -15,7 +15,9 @@ mod row;
 mod sweep;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit;
@@ -44,6 +46,11 @@ pub use self::row::Counts;
 pub use self::row::ErasureRow;
 pub use self::row::ErasureState;
 pub use self::row::kept;
+
+/// The first wait before an interrupted sweep is tried again; it doubles.
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+/// The longest such wait.
+const RETRY_MAX: Duration = Duration::from_secs(600);
 
 /// Why an erasure was not begun, or not finished.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +111,7 @@ pub struct Erasures {
     entropy: Entropy,
     test: bool,
     tasks: TaskTracker,
+    ended: CancellationToken,
     /// One act on erasures at a time: what is asked for twice is told so.
     acting: Arc<tokio::sync::Mutex<()>>,
 }
@@ -121,7 +129,19 @@ impl Erasures {
     /// Over a store and what is kept in it. `test` marks what a test directory signs.
     pub fn new(connections: Connections, intake: Intake, store: Store, vault: Arc<Vault>, log: audit::Log, ground: Ground) -> Self {
         let Ground { clock, entropy, test } = ground;
-        Erasures { store, vault, connections, intake, log, clock, entropy, test, tasks: TaskTracker::new(), acting: Arc::default() }
+        Erasures {
+            store,
+            vault,
+            connections,
+            intake,
+            log,
+            clock,
+            entropy,
+            test,
+            tasks: TaskTracker::new(),
+            ended: CancellationToken::new(),
+            acting: Arc::default(),
+        }
     }
 
     /// What erasing a connection would cover; nothing is changed.
@@ -257,20 +277,26 @@ impl Erasures {
     fn sweep_soon(&self, row: ErasureRow) {
         let erasures = self.clone();
         self.tasks.spawn(async move {
-            let id = row.id;
-            if let Err(error) = erasures.finish(row).await {
-                tracing::error!(erasure = %id, error = &error as &dyn std::error::Error, "an erasure's sweep was interrupted; it goes on at the next start");
+            let (id, mut wait) = (row.id, RETRY_FIRST);
+            while let Err(error) = erasures.finish(id).await {
+                tracing::error!(erasure = %id, error = &error as &dyn std::error::Error, "an erasure's sweep was interrupted; it is tried again");
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_MAX),
+                    () = erasures.ended.cancelled() => return,
+                }
             }
         });
     }
 
-    async fn finish(&self, row: ErasureRow) -> Result<(), ErasureError> {
-        let row = self.sweep(row).await?;
+    /// Sweeps and certifies from where the row says that the erasure is.
+    async fn finish(&self, id: ErasureId) -> Result<(), ErasureError> {
+        let row = self.sweep(self.find(id)?).await?;
         self.certify(row).await
     }
 
     /// Waits for the sweeps that have begun; none begins afterwards.
     pub async fn close(&self) {
+        self.ended.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }

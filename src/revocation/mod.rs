@@ -10,6 +10,7 @@
 mod surrender;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -54,6 +55,10 @@ pub use self::surrender::SurrenderFuture;
 
 use self::surrender::RevokingRow;
 
+/// The first wait before something that failed after a stop is tried again; it doubles.
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+/// The longest such wait.
+const RETRY_MAX: Duration = Duration::from_secs(3600);
 /// Connections looked at in one step of a wide scope.
 const SCOPE_STEP: usize = 500;
 
@@ -197,16 +202,40 @@ impl Revocations {
         Ok(stopped)
     }
 
-    /// Does what follows a stop; a failure is logged and done at the next start, for the stop itself stands.
+    /// Does what follows a stop; when that fails it is tried again until it works, for the stop itself stands.
     async fn settle(&self, connection: Connection, at: Timestamp, reason: Option<String>, actor: &Actor) -> Stopped {
         let id = connection.id;
-        match self.try_settle(connection.clone(), at, reason, actor).await {
+        match self.try_settle(connection.clone(), at, reason.clone(), actor).await {
             Ok(stopped) => stopped,
             Err(error) => {
                 tracing::error!(connection = %id, error = &error as &dyn std::error::Error, "a revoked connection's row is not written yet; the stop stands");
+                self.settle_later(connection.clone(), at, reason, actor.clone());
                 let connection = self.connections.by_key(connection.key).ok().flatten().unwrap_or(connection);
                 Stopped { connection, credential: CredentialFate::Revoking, receipt: None }
             }
+        }
+    }
+
+    fn settle_later(&self, connection: Connection, at: Timestamp, reason: Option<String>, actor: Actor) {
+        let revocations = self.clone();
+        self.tasks.spawn(async move {
+            let mut wait = RETRY_FIRST;
+            while revocations.pause(&mut wait).await {
+                if revocations.try_settle(connection.clone(), at, reason.clone(), &actor).await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Waits before another try, longer each time; false when the process ends.
+    async fn pause(&self, wait: &mut Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(*wait) => {
+                *wait = (*wait * 2).min(RETRY_MAX);
+                true
+            }
+            () = self.ended.cancelled() => false,
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -15,6 +14,7 @@ use crate::connection::Connection;
 use crate::connection::credential::Credential;
 use crate::connection::credential::CredentialError;
 use crate::ids::ConnectionKey;
+use crate::revocation::RETRY_FIRST;
 use crate::revocation::Revocations;
 use crate::secret::Secret;
 use crate::store::Row;
@@ -25,9 +25,6 @@ use crate::vault::VaultError;
 
 /// After this the credential is destroyed whether or not the application has answered (promise P2).
 const SURRENDER_HOURS_MAX: i64 = 24;
-/// The first wait between tries; it doubles up to an hour.
-const RETRY_FIRST: Duration = Duration::from_secs(5);
-const RETRY_MAX: Duration = Duration::from_secs(3600);
 
 /// What keeps a credential from being given up.
 #[derive(Debug, thiserror::Error)]
@@ -115,9 +112,8 @@ impl Revocations {
             let mut wait = RETRY_FIRST;
             while let Err(error) = revocations.try_surrender(key).await {
                 tracing::warn!(connection = %key, error = &error as &dyn std::error::Error, "a revoked credential is not given up yet; it is tried again");
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_MAX),
-                    () = revocations.ended.cancelled() => return,
+                if !revocations.pause(&mut wait).await {
+                    return;
                 }
             }
         });
