@@ -79,28 +79,28 @@ pub async fn forget_past(store: &Store, now: Timestamp) -> Result<u64, StoreErro
             SessionRow::Session(session) => session.expires_at <= now,
             SessionRow::Way { expires_at, .. } => *expires_at <= now,
         };
-        removed += remove::<SessionRow>(store, rows.into_iter().filter(|(_, row)| past(row)).map(|(key, _)| key)).await?;
+        let keys: Vec<_> = rows.into_iter().filter(|(_, row)| past(row)).map(|(key, _)| key).collect();
+        removed += remove::<SessionRow>(store, &keys).await?;
     }
     let mut after = None;
     loop {
         let rows = store.scan::<AnswerRow>(&[], after.as_ref(), SWEEP_ROWS)?;
         let Some((last, _)) = rows.last() else { return Ok(removed) };
         after = Some(*last);
-        removed += remove::<AnswerRow>(store, rows.into_iter().filter(|(_, row)| row.until <= now).map(|(key, _)| key)).await?;
+        let keys: Vec<_> = rows.into_iter().filter(|(_, row)| row.until <= now).map(|(key, _)| key).collect();
+        removed += remove::<AnswerRow>(store, &keys).await?;
     }
 }
 
-async fn remove<R: Row>(store: &Store, keys: impl Iterator<Item = R::Key>) -> Result<u64, StoreError> {
+async fn remove<R: Row>(store: &Store, keys: &[R::Key]) -> Result<u64, StoreError> {
     let mut unit = Unit::default();
-    let mut count = 0;
     for key in keys {
-        unit.remove::<R>(&key);
-        count += 1;
+        unit.remove::<R>(key);
     }
-    if count > 0 {
+    if !keys.is_empty() {
         store.commit(unit).await?;
     }
-    Ok(count)
+    Ok(keys.len() as u64)
 }
 
 impl From<StoreError> for Problem {
