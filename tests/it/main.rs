@@ -5,4 +5,5 @@ mod support;
 mod architecture;
 mod life;
 mod record;
+mod services;
 mod shipstation;
