@@ -11,7 +11,6 @@ use crate::cli::Globals;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::transport::Client;
-use crate::cli::transport::House;
 use crate::cli::transport::OwnDoor;
 use crate::cli::transport::SocketDoor;
 use crate::clock::Clock;
@@ -22,6 +21,7 @@ use crate::config::MASTER_KEY_VARIABLE;
 use crate::config::MasterKeySource;
 use crate::config::Settings;
 use crate::gateway::Gateway;
+use crate::gateway::House;
 use crate::ids::Entropy;
 use crate::secret::Secret;
 

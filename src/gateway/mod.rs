@@ -1,5 +1,6 @@
 //! Composition: one data directory opened, its services joined, its workers started and ended.
 
+mod house;
 pub mod services;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,6 @@ use crate::audit::Log;
 use crate::authorization::keeping::Authorizations;
 use crate::authorization::keeping::CredentialKeeper;
 use crate::authorization::renewal::Renewers;
-use crate::cli::transport::House;
 use crate::clock::Clock;
 use crate::config::ConnectorConfig;
 use crate::config::HeldDirectory;
@@ -67,6 +67,8 @@ use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::Vault;
 use crate::vault::VaultError;
+
+pub use self::house::House;
 
 /// How often what is past is forgotten: links, idempotent answers, idle budgets.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);

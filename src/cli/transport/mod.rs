@@ -4,7 +4,6 @@ mod own;
 mod router;
 mod socket;
 
-pub use own::House;
 pub use own::OwnDoor;
 pub use router::RouterDoor;
 pub use socket::SocketDoor;

@@ -28,24 +28,10 @@ use crate::cli::failure::Failure;
 use crate::cli::transport::Broken;
 use crate::cli::transport::Door;
 use crate::cli::transport::RouterDoor;
+use crate::gateway::House;
 
 /// The permissions of `admin.sock`: its owner's alone. The directory around it is closed to others as well.
 const SOCKET_MODE: u32 = 0o600;
-
-/// What a door needs of the gateway behind it.
-pub trait House: Send + Sync {
-    /// The router that this machine's operator speaks to.
-    fn local(&self) -> Router;
-
-    /// The router that the network speaks to.
-    fn public(&self) -> Router;
-
-    /// Lets connections pull by themselves from now on.
-    fn start_schedule(&self);
-
-    /// Cancels pulls at their next page and waits until everything acknowledged is on disk. A second call does nothing.
-    fn close(&self) -> BoxFuture<'_, ()>;
-}
 
 /// How long the socket must be unused before a command that ends leaves the others that speak through it.
 const IDLE_BEFORE_END: Duration = Duration::from_secs(1);
