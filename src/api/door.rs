@@ -78,6 +78,10 @@ impl Doorway {
 pub async fn pass(State(doorway): State<Arc<Doorway>>, request: Request, next: Next) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
     let principal = identify(&doorway, &parts.headers).await?;
+    if principal.is_some() && !doorway.route.stops && !doorway.api.services.ground.writes() {
+        let source = "the store no longer takes writes; restart the process".into();
+        return Err(Problem::Unavailable { what: "the audit log", source });
+    }
     check_query(doorway.route, parts.uri.query())?;
     if let Some(principal) = &principal {
         if doorway.route.reads_payload {

@@ -186,11 +186,13 @@ pub static ROUTES: &[Route] = &[
         on(m, handlers::revocations::revoke)
     })
     .access(Access::CUSTOMER)
+    .stops()
     .query(&[DRY_RUN])
     .optional_body(wire::revocation::REASON)
     .answers(&[json(StatusCode::OK, "What was stopped; the same receipt every time", wire::revocation::REVOKED)]),
     Route::new(Verb::Post, "/v1/revocations", "Stops a connection, a tenant or a connector", |m| on(m, handlers::revocations::create))
         .access(Access::CUSTOMER)
+        .stops()
         .query(&[DRY_RUN])
         .body(wire::revocation::ORDER)
         .answers(&[json(StatusCode::OK, "What was stopped", wire::revocation::REVOKED)])

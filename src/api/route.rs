@@ -28,6 +28,8 @@ pub struct Route {
     pub any_query: bool,
     /// Answers payload, so a purpose must be stated.
     pub reads_payload: bool,
+    /// Stops something: answered even when the audit log cannot be written (promise P8).
+    pub stops: bool,
     /// The JSON body it reads.
     pub body: Option<Body>,
     /// Its answers other than problems.
@@ -173,6 +175,7 @@ impl Route {
             query: &[],
             any_query: false,
             reads_payload: false,
+            stops: false,
             body: None,
             answers: &[],
             problems: &[],
@@ -184,6 +187,12 @@ impl Route {
     /// Who may.
     pub const fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// Stops something.
+    pub const fn stops(mut self) -> Self {
+        self.stops = true;
         self
     }
 

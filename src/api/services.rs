@@ -266,6 +266,8 @@ pub struct Notice {
 pub trait Ground: Send + Sync {
     /// Figures about the store.
     fn stats(&self) -> Reply<'_, Value>;
+    /// Whether writes, and so audit entries, can still become durable.
+    fn writes(&self) -> bool;
     /// Each part that must stand before requests are served, and whether it does.
     fn readiness(&self) -> Vec<(&'static str, bool)>;
 }

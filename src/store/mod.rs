@@ -274,6 +274,11 @@ impl Store {
             .collect()
     }
 
+    /// Whether the writer still takes units; after a failed sync it does not, for nothing could be promised any more.
+    pub fn writes(&self) -> bool {
+        !self.inner.jobs.is_closed()
+    }
+
     /// Where the store lies.
     pub fn directory(&self) -> &Path {
         &self.inner.directory

@@ -555,6 +555,10 @@ impl Ground for Fake {
         done(Ok(json!({ "rows": 0 })))
     }
 
+    fn writes(&self) -> bool {
+        true
+    }
+
     fn readiness(&self) -> Vec<(&'static str, bool)> {
         vec![("store", true)]
     }

@@ -50,7 +50,15 @@ impl services::Ground for Ground {
         .boxed()
     }
 
+    fn writes(&self) -> bool {
+        self.store.writes()
+    }
+
     fn readiness(&self) -> Vec<(&'static str, bool)> {
-        vec![("audit log", self.log.head().is_ok()), ("keyring", self.vault.signing_key(SigningUse::Statement).is_ok())]
+        vec![
+            ("store", self.writes()),
+            ("audit log", self.log.head().is_ok()),
+            ("keyring", self.vault.signing_key(SigningUse::Statement).is_ok()),
+        ]
     }
 }
