@@ -240,6 +240,11 @@ impl FetchError {
         }
     }
 
+    /// Whether the application forbids what was asked for.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, FetchError::Refused { status: 403, .. })
+    }
+
     /// The earliest time of the next request, if a wait is asked for that the scheduler has to keep.
     pub fn not_before(&self) -> Option<Timestamp> {
         match self {

@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -262,27 +263,28 @@ impl Pulls {
     async fn course(&self, course: Course) {
         let Course { connection, order, pull, runs } = course;
         let permit = connection.permit(self.inner.connections.gates());
-        let mut failure = None;
+        let (mut failures, started, order) = (Vec::new(), runs.len(), Arc::new(order));
         let mut readings = runs.into_iter().map(|run| {
-            let (pulls, connection, permit, order) = (self.clone(), connection.clone(), permit.clone(), &order);
-            async move { pulls.read(connection, permit?, run, order).await }
+            let (pulls, connection, permit, order) = (self.clone(), connection.clone(), permit.clone(), order.clone());
+            async move { pulls.read(connection, permit, run, &order).await }
         });
-        let mut group = futures_util::stream::FuturesUnordered::new();
-        group.extend(readings.by_ref().take(STREAMS_AT_ONCE));
-        while let Some(outcome) = futures_util::StreamExt::next(&mut group).await {
-            if let Err(error) = outcome {
-                failure = Some(error);
+        let mut group = JoinSet::new();
+        readings.by_ref().take(STREAMS_AT_ONCE).for_each(|reading| drop(group.spawn(reading)));
+        while let Some(outcome) = group.join_next().await {
+            match outcome {
+                Ok(read) => failures.extend(read.err()),
+                Err(error) => tracing::error!(pull = %pull, %error, "a run ended by a panic; it reads as interrupted after the next start"),
             }
-            group.extend(readings.next());
+            readings.next().into_iter().for_each(|reading| drop(group.spawn(reading)));
         }
-        if let Err(error) = self.settle(&connection, failure).await {
+        if let Err(error) = self.settle(&connection, &failures, started).await {
             tracing::error!(pull = %pull, connection = %connection.id, error = &error as &dyn std::error::Error, "how a pull went is not kept for the schedule");
         }
     }
 
     /// What a pull's outcome means for the connection: its back-off, its `not_before`, or that it needs the customer.
-    async fn settle(&self, connection: &Connection<Active>, failure: Option<RunError>) -> Result<(), RunError> {
-        if let Some(why) = failure.as_ref().and_then(RunError::needs_reauthorization) {
+    async fn settle(&self, connection: &Connection<Active>, failures: &[RunError], started: usize) -> Result<(), RunError> {
+        if let Some(why) = needs_reauthorization(failures, started) {
             let next = |active: Connection<Active>, at| active.needs_reauthorization(at, why).into();
             let suspended = self.inner.connections.suspend(connection.id, StopReason::NeedsReauthorization, Actor::System, next).await;
             return match suspended {
@@ -291,9 +293,9 @@ impl Pulls {
                 Err(error) => Err(error.into()),
             };
         }
-        let not_before = failure.as_ref().and_then(RunError::not_before);
-        schedule::settle(&self.inner.connections, &self.inner.store, connection.key, self.inner.clock.now(), failure.is_some(), not_before)
-            .await
+        let not_before = failures.iter().filter_map(RunError::not_before).max();
+        let (connections, now) = (&self.inner.connections, self.inner.clock.now());
+        schedule::settle(connections, &self.inner.store, connection.key, now, !failures.is_empty(), not_before).await
     }
 
     /// A run, with its connection.
@@ -398,14 +400,6 @@ impl Drop for Claim {
 }
 
 impl RunError {
-    /// What the application said, when only the customer can help.
-    pub fn needs_reauthorization(&self) -> Option<String> {
-        match self {
-            RunError::Fetch(error) if error.needs_reauthorization() => Some(crate::telemetry::chain(error)),
-            _ => None,
-        }
-    }
-
     /// Until when the application wants to be left alone.
     pub fn not_before(&self) -> Option<Timestamp> {
         match self {
@@ -424,6 +418,15 @@ impl RunError {
                 | RunError::Intake(IntakeError::Store(StoreError::GateClosed { .. }))
         )
     }
+}
+
+/// What the application said, when only the customer can help: a credential that it refuses, or an account that it forbids
+/// as a whole. One stream that is forbidden while others are read is a missing permission, not a lost connection.
+fn needs_reauthorization(failures: &[RunError], started: usize) -> Option<String> {
+    let fetches = || failures.iter().filter_map(|failure| if let RunError::Fetch(error) = failure { Some(error) } else { None });
+    let refused = fetches().find(|error| error.needs_reauthorization());
+    let forbidden = || fetches().filter(|error| error.is_forbidden()).count() == started;
+    refused.or_else(|| fetches().next().filter(|_| started > 0 && forbidden())).map(|error| crate::telemetry::chain(error))
 }
 
 /// The streams of a pull, in the order of the consent.

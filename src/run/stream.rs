@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::connection::Active;
 use crate::connection::Connection;
+use crate::connection::gate::GateClosed;
 use crate::connection::gate::Permit;
 use crate::fetch::stream;
 use crate::fetch::stream::StreamOrder;
@@ -30,7 +31,7 @@ impl Pulls {
     pub(super) async fn read(
         &self,
         connection: Arc<Connection<Active>>,
-        permit: Permit,
+        permit: Result<Permit, GateClosed>,
         run: RunRow,
         order: &PullOrder,
     ) -> Result<(), RunError> {
@@ -66,11 +67,12 @@ impl Pulls {
     async fn take_in(
         &self,
         connection: &Arc<Connection<Active>>,
-        permit: Permit,
+        permit: Result<Permit, GateClosed>,
         run: RunRow,
         order: &PullOrder,
         ended: &mut RunRow,
     ) -> Result<(), RunError> {
+        let permit = permit?;
         let number = connection.stream_number(&run.stream).unwrap_or_default();
         let state = if order.full { None } else { self.inner.intake.cursor(connection.key, number)? };
         let treatment = self.inner.sources.treatment(connection, &run.stream)?;
