@@ -3,6 +3,7 @@
 mod support;
 
 mod architecture;
+mod demo;
 mod life;
 mod record;
 mod services;

@@ -1,163 +1,112 @@
-//! `headgate demo`: the whole life of a connection, on a Connected Application of our own.
+//! `headgate demo`: the whole life of a connection, told and checked step by step, on a Connected Application of our own.
+//!
+//! Everything goes through real sockets: the story is a client of the gateway's public face, with API keys and with a
+//! customer's browser, and the gateway is a client of the sandbox's.
 
-mod browser;
+mod client;
+mod narrator;
+mod progress;
+mod search;
+mod stage;
 mod story;
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 
 use clap::Args;
-use data_encoding::BASE64URL_NOPAD;
-use data_encoding::HEXLOWER;
 use serde_json::json;
-use tokio::net::TcpListener;
 
-use crate::cli::Globals;
+use crate::cli::demo::narrator::Narrator;
+use crate::cli::demo::stage::Plan;
+use crate::cli::demo::stage::Stage;
+use crate::cli::demo::story::Story;
 use crate::cli::failure::Failure;
 use crate::cli::opening::Opening;
-use crate::cli::opening::compose;
 use crate::cli::output::Output;
 use crate::cli::serve::until_stopped;
-use crate::cli::transport::Client;
-use crate::cli::transport::OwnDoor;
-use crate::clock::Clock;
-use crate::config::ConnectorConfig;
-use crate::ids::Entropy;
-use crate::sandbox;
-use crate::sandbox::Sandbox;
-use crate::secret::Secret;
-use story::Papers;
-use story::Story;
 
-/// The connector that reads the sandbox.
-const CONNECTOR: &str = "sandbox";
+/// The fewest records that make a shop in which every step has something to show.
+const RECORDS_MIN: u64 = 10;
 
-/// The gateway's name at the sandbox's authorization server.
-const CLIENT_ID: &str = "headgate";
+/// The most records: ten million are more than a story needs.
+const RECORDS_MAX: u64 = 10_000_000;
 
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// End after the last step instead of leaving the gateway and the sandbox up. The exit code is 0 only if every step held.
+    /// End when the story ends, instead of leaving both servers up until Ctrl-C.
     #[arg(long)]
     once: bool,
-    /// How many records the sandbox has, over its five streams.
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..=1_000_000))]
+    /// How many records the shop begins with.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(RECORDS_MIN..=RECORDS_MAX))]
     records: u64,
-}
-
-/// The folders and files of one demo.
-struct Ground {
-    data: PathBuf,
-    papers: Papers,
-    /// Made by the demo, and removed with it.
-    temporary: Option<PathBuf>,
+    /// Where the gateway listens; port 0 takes a free port.
+    #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))]
+    listen: SocketAddr,
 }
 
 impl Demo {
-    /// Tells the story, and then leaves the gateway up until it is stopped.
+    /// Tells the story, and leaves the servers up unless it is to be told once.
     ///
     /// # Errors
-    /// When a step did not hold, or the gateway or the sandbox cannot be opened.
+    /// When a step did not hold, or the servers cannot start.
     pub async fn carry_out(self, opening: Opening<'_>, output: &mut Output) -> Result<(), Failure> {
-        let ground = Ground::prepare(opening.globals.data.as_deref(), &Entropy::system())?;
-        let globals = Globals { data: Some(ground.data.clone()), ..opening.globals.clone() };
-        let told = self.tell(Opening { globals: &globals, ..opening }, &ground, output).await;
-        if let Some(folder) = &ground.temporary {
-            // What is left behind by a failed step is of use to whoever looks for the reason.
-            if told.is_ok() { ground.clear(folder) } else { output.say(&format!("headgate: the demo's files are in {}", folder.display())) }
-        }
+        let plan = Plan { records: self.records, listen: self.listen };
+        let mut narrator = Narrator::new(output);
+        narrator.begin("start", "A gateway and a shop start: two servers, and real sockets between them.")?;
+        let stage = match Stage::set(&plan, opening, narrator.output()).await {
+            Ok(stage) => stage,
+            Err(failure) => return Err(narrator.broken(failure)),
+        };
+        let told = tokio::select! {
+            told = tell(&stage, &mut narrator) => told,
+            stopped = until_stopped() => stopped.and(Err(Failure::outcome("the demo was stopped before its end"))),
+        };
+        let told = match told {
+            Ok(()) if !self.once => stay(&stage, &mut narrator).await,
+            other => other,
+        };
+        stage.strike().await;
         told
     }
-
-    async fn tell(&self, opening: Opening<'_>, ground: &Ground, output: &mut Output) -> Result<(), Failure> {
-        let entropy = Entropy::system();
-        let options = sandbox::Options { records: self.records, ..sandbox::Options::default() };
-        let sandbox = Sandbox::start(options).await.map_err(|error| Failure::Open { source: error.into() })?;
-        let held = opening.hold()?;
-        let socket = held.directory().socket();
-        let mut settings = opening.settings(held, Clock::System, output)?;
-        let listener = listen(&settings.config.listen.to_string()).await?;
-        let address = listener.local_addr().map_err(|source| Failure::Listen { address: "a free port".into(), source })?;
-        let secret = BASE64URL_NOPAD.encode(&entropy.bytes::<32>());
-        settings = settings.listening_on(address);
-        settings.config.egress_allow.push(sandbox.address().to_string());
-        let registration = ConnectorConfig {
-            client_id: Some(CLIENT_ID.into()),
-            client_secret: Some(Secret::new(secret.clone())),
-            ..ConnectorConfig::default()
-        };
-        settings.config.connectors.insert(CONNECTOR.into(), registration);
-        let redirect_uri = format!("{}/oauth/callback", settings.public_url.as_str().trim_end_matches('/'));
-        sandbox.register(sandbox::Client { id: CLIENT_ID.into(), secret: Some(secret), redirect_uris: vec![redirect_uri] });
-
-        let mut door = OwnDoor::new(compose(settings).await?, Some(listener));
-        door.open_socket(socket)?;
-        door.open_public()?;
-        let client = Client::new(Box::new(door));
-        greet(output, &format!("http://{address}"), sandbox.base_url(), self.records)?;
-        let told = Story::new(&client, output, &sandbox, ground.papers.clone()).tell().await;
-        let told = match told {
-            Ok(()) if !self.once => stay(output, &format!("http://{address}"), &ground.data).await,
-            told => told,
-        };
-        client.door().close().await;
-        sandbox.shutdown().await;
-        told?;
-        output.result(&json!({"held": true, "certificate": ground.papers.certificate, "keys": ground.papers.keys}), |_| {
-            "\nEvery step held.".into()
-        })
-    }
 }
 
-impl Ground {
-    /// The folder that --data names, or one of the demo's own.
-    fn prepare(data: Option<&Path>, entropy: &Entropy) -> Result<Self, Failure> {
-        if let Some(data) = data {
-            let beside = |ending: &str| {
-                let mut name = data.file_name().unwrap_or_default().to_owned();
-                name.push(ending);
-                data.with_file_name(name)
-            };
-            let papers = Papers { certificate: beside(".certificate.json"), keys: beside(".keys.json") };
-            return Ok(Self { data: data.to_owned(), papers, temporary: None });
-        }
-        let folder = std::env::temp_dir().join(format!("headgate-demo-{}", HEXLOWER.encode(&entropy.bytes::<6>())));
-        let made = DirBuilder::new().mode(0o700).create(&folder);
-        made.map_err(|source| Failure::FileAccess { path: folder.clone(), act: "written", source })?;
-        let papers = Papers { certificate: folder.join("certificate.json"), keys: folder.join("keys.json") };
-        Ok(Self { data: folder.join("data"), papers, temporary: Some(folder) })
+async fn tell(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), Failure> {
+    if let Err(failure) = Story::new(stage, narrator)?.tell().await {
+        return Err(narrator.broken(failure));
     }
-
-    /// Removes everything but the certificate and the keys that verify it.
-    fn clear(&self, folder: &Path) {
-        let _ = std::fs::remove_dir_all(&self.data);
-        let _ = std::fs::remove_file(folder.join("data.master.key"));
+    let (steps, milliseconds) = narrator.sum();
+    if narrator.output().is_json() {
+        let papers = json!({"certificate": stage.certificate, "keys": stage.keys});
+        return narrator.output().object(&json!({
+            "event": "end", "held": true, "steps": steps, "milliseconds": milliseconds, "papers": papers,
+        }));
     }
+    narrator.line(&format!("\nAll {steps} steps held, in {}.", narrator::seconds(milliseconds)))
 }
 
-/// The configured address, or a free port when something listens there.
-async fn listen(wanted: &str) -> Result<TcpListener, Failure> {
-    match TcpListener::bind(wanted).await {
-        Ok(listener) => Ok(listener),
-        Err(_) => TcpListener::bind("127.0.0.1:0").await.map_err(|source| Failure::Listen { address: "127.0.0.1".into(), source }),
+/// Says how to go on, and waits for SIGINT or SIGTERM.
+async fn stay(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), Failure> {
+    let (gateway, shop) = (format!("http://{}", stage.gateway), stage.sandbox.base_url().to_owned());
+    if narrator.output().is_json() {
+        let event = json!({"event": "serving", "gateway": gateway, "sandbox": shop, "data": stage.data});
+        narrator.output().object(&event)?;
     }
-}
+    stage.start_schedule();
+    let key = stage.operator_key.expose();
+    let gone = if stage.is_temporary { ", and the data directory goes with it" } else { "" };
+    narrator.line(&format!(
+        "\nThe gateway stays up at {gateway} and the shop at {shop}. Go on as the operator, for example:
 
-fn greet(output: &mut Output, gateway: &str, shop: &str, records: u64) -> Result<(), Failure> {
-    output.result(&json!({"event": "listening", "address": gateway, "sandbox": shop}), |_| {
-        format!(
-            "The gateway listens on {gateway}; beside it stands a shop of {records} records on {shop},\n\
-             a Connected Application of our own: real sockets, OAuth with rotating tokens, pages, rate limits."
-        )
-    })
-}
+  KEY={key}
+  curl -H \"Authorization: Bearer $KEY\" {gateway}/v1/connections
+  curl -H \"Authorization: Bearer $KEY\" '{gateway}/v1/audit?limit=5'
+  curl -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json' \\
+       -d '{{\"connector\":\"sandbox\",\"tenant\":\"acme\"}}' {gateway}/v1/connect/sessions
 
-async fn stay(output: &mut Output, gateway: &str, data: &Path) -> Result<(), Failure> {
-    output.say(&format!(
-        "\nThe gateway stays up on {gateway} ({gateway}/docs) until Ctrl-C; meanwhile other commands work with --data {}",
-        data.display()
-    ));
+The last one answers with a link: open it in a browser to connect the shop yourself (its address is {shop}).
+{gateway}/docs lists every endpoint; `curl -X POST {shop}/_advance` lets the shop change.
+
+Ctrl-C stops both{gone}."
+    ))?;
     until_stopped().await
 }
