@@ -5,6 +5,7 @@ mod support;
 mod architecture;
 mod demo;
 mod life;
+mod model;
 mod record;
 mod services;
 mod shipstation;
