@@ -14,6 +14,7 @@ use crate::api::wire::lineage::Graph;
 use crate::api::wire::lineage::Node;
 use crate::connection::Connection;
 use crate::connection::ConnectionError;
+use crate::connection::State;
 use crate::gateway::services::records::Records;
 use crate::gateway::services::visible;
 use crate::ids::ConnectionKey;
@@ -202,7 +203,10 @@ impl Records {
     /// What is known of a place, never payload; none when there is no such place.
     fn facts(&self, place: Place, connection: &Connection) -> Result<Option<Value>, Problem> {
         let stream = |number: u16| connection.streams.get(usize::from(number)).cloned();
+        let is_erased = matches!(connection.state, State::Erased(_));
         Ok(match place {
+            // Their rows wait for the sweep, their keys are gone.
+            Place::Record(_) | Place::Page(_) if is_erased => None,
             Place::Record(id) => {
                 let row = self.store.get::<crate::lineage::RecordRow>(&(id.owner, (id.stream, id.hash)))?;
                 row.map(|row| json!({ "stream": stream(id.stream), "version": row.version }))
