@@ -26,7 +26,7 @@ use futures_util::StreamExt;
 use self::history::History;
 
 /// Histories of one test, when nobody says otherwise: a few seconds.
-const HISTORIES_DEFAULT: u64 = 4;
+const HISTORIES_DEFAULT: u64 = 3;
 /// Acts of one history.
 const ACTS: u32 = 24;
 /// Histories that are played at the same time.

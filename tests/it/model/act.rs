@@ -192,6 +192,8 @@ impl History {
         assert_eq!(made.status, 201, "{}", made.text);
         let id = text(&made.body, "connection");
         let shown = self.gateway.ask(&format!("/v1/connections/{id}")).await.body;
+        // Slow enough that a pull is still under way when the next acts come.
+        shop.slow_down(5 + self.dice.below(40), self.dice.below(100));
         let mut link = Link::new(id, tenant, connector, text(&shown, "consent"), shop);
         link.authorize_url = Some(text(&made.body, "authorize_url"));
         self.links.push(link);
@@ -211,6 +213,7 @@ impl History {
         // While it is authorized anew the shop is asked for tokens, and what is active loses its old ones.
         if !link.state.is_ended() {
             link.shop.mend();
+            link.shop.slow_down(5 + self.dice.below(40), self.dice.below(100));
             link.quiet_since = None;
         }
         let status = link.shop.decide(&url, decision, self.gateway.address()).await;
@@ -292,7 +295,7 @@ impl History {
 
     /// Revokes the connection, its tenant or its connector, often while a pull has just begun.
     pub async fn revoke(&mut self, index: usize) {
-        let act = self.dice.one(&[Act::Revoke, Act::Revoke, Act::Revoke, Act::Revoke, Act::RevokeTenant, Act::RevokeConnector]);
+        let act = if self.dice.chance(12) { self.dice.one(&[Act::RevokeTenant, Act::RevokeConnector]) } else { Act::Revoke };
         if self.dice.chance(60) && self.links[index].state == State::Active {
             if self.dice.chance(50) {
                 self.links[index].shop.expire_access_tokens();

@@ -6,7 +6,9 @@ pub struct Dice(u64);
 impl Dice {
     /// Dice that always fall the same way for a seed.
     pub fn new(seed: u64) -> Self {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        // Seeds that are neighbours must not be places on the same path.
+        let start = Dice(seed).next();
+        Dice(start ^ Dice(!start).next())
     }
 
     fn next(&mut self) -> u64 {

@@ -15,7 +15,9 @@ use super::link::State;
 use super::shop::Shop;
 
 /// Connections of a history.
-const LINKS_MAX: usize = 7;
+const LINKS_MAX: usize = 8;
+/// Those that a history begins with.
+const LINKS_AT_FIRST: usize = 3;
 
 /// The gateway, the shops, and what must be so.
 pub struct History {
@@ -49,7 +51,9 @@ impl History {
 
     /// Plays that many acts, and looks at everything at the end.
     pub async fn play(mut self, acts: u32) {
-        self.connect().await;
+        for _ in 0..LINKS_AT_FIRST {
+            self.connect().await;
+        }
         for _ in 0..acts {
             self.step().await;
             self.watch().await;
@@ -71,20 +75,28 @@ impl History {
 
     /// One act, by chance.
     async fn step(&mut self) {
-        let index = usize::try_from(self.dice.below(self.links.len() as u64)).unwrap_or(0);
+        let index = self.some_link();
         match self.dice.below(100) {
-            0..14 => self.connect().await,
-            14..30 => self.pull(index).await,
-            30..42 => self.disturb(index).await,
-            42..52 => self.revoke(index).await,
-            52..60 => self.reconnect(index).await,
-            60..67 => self.pause_or_resume(index).await,
-            67..74 => self.erase(index).await,
-            74..86 => self.crash(index).await,
-            86..90 => self.hang_up(index).await,
-            90..93 => self.stop().await,
+            0..8 => self.connect().await,
+            8..36 => self.pull(index).await,
+            36..48 => self.disturb(index).await,
+            48..56 => self.revoke(index).await,
+            56..63 => self.reconnect(index).await,
+            63..69 => self.pause_or_resume(index).await,
+            69..74 => self.erase(index).await,
+            74..84 => self.crash(index).await,
+            84..90 => self.hang_up(index).await,
+            90..92 => self.stop().await,
             _ => self.advance(index),
         }
+    }
+
+    /// A connection, mostly one that has not ended.
+    fn some_link(&mut self) -> usize {
+        let all: Vec<usize> = (0..self.links.len()).collect();
+        let alive: Vec<usize> = all.iter().copied().filter(|index| !self.links[*index].state.is_ended()).collect();
+        let from = if alive.is_empty() || self.dice.chance(20) { all } else { alive };
+        self.dice.one(&from)
     }
 
     /// Notes what is done, for whoever reads a failure.
@@ -195,15 +207,17 @@ impl History {
             State::Paused => self.dice.one(&[Act::Resume, Act::Revoke, Act::Reconnect, Act::Nothing]),
             State::Revoked => self.dice.one(&[Act::RequestErasure, Act::Approve, Act::Approve, Act::Revoke]),
             State::Erased => Act::Nothing,
+            _ if self.dice.chance(7) => self.dice.one(&[Act::RevokeTenant, Act::RevokeConnector]),
             _ => self.dice.one(&[
                 Act::Pull,
                 Act::Pull,
+                Act::Pull,
                 Act::Revoke,
-                Act::RevokeTenant,
-                Act::RevokeConnector,
+                Act::Pause,
                 Act::Pause,
                 Act::RequestErasure,
                 Act::Reconnect,
+                Act::Nothing,
                 Act::Nothing,
             ]),
         }
