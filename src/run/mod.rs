@@ -49,6 +49,7 @@ use crate::store::StopReason;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Unit;
+use crate::telemetry;
 
 pub use self::row::RunUnderWayRow;
 pub use self::schedule::Scheduler;
@@ -284,7 +285,8 @@ impl Pulls {
 
     /// What a pull's outcome means for the connection: its back-off, its `not_before`, or that it needs the customer.
     async fn settle(&self, connection: &Connection<Active>, failures: &[RunError], started: usize) -> Result<(), RunError> {
-        if let Some(why) = needs_reauthorization(failures, started) {
+        if let Some(refusal) = needs_reauthorization(failures, started) {
+            let why = told(refusal, connection);
             let next = |active: Connection<Active>, at| active.needs_reauthorization(at, why).into();
             let suspended = self.inner.connections.suspend(connection.id, StopReason::NeedsReauthorization, Actor::System, next).await;
             return match suspended {
@@ -422,11 +424,18 @@ impl RunError {
 
 /// What the application said, when only the customer can help: a credential that it refuses, or an account that it forbids
 /// as a whole. One stream that is forbidden while others are read is a missing permission, not a lost connection.
-fn needs_reauthorization(failures: &[RunError], started: usize) -> Option<String> {
+fn needs_reauthorization(failures: &[RunError], started: usize) -> Option<&FetchError> {
     let fetches = || failures.iter().filter_map(|failure| if let RunError::Fetch(error) = failure { Some(error) } else { None });
     let refused = fetches().find(|error| error.needs_reauthorization());
     let forbidden = || fetches().filter(|error| error.is_forbidden()).count() == started;
-    refused.or_else(|| fetches().next().filter(|_| started > 0 && forbidden())).map(|error| crate::telemetry::chain(error))
+    refused.or_else(|| fetches().next().filter(|_| started > 0 && forbidden()))
+}
+
+/// An error with its causes, as it is kept and shown: what lies below knows a connection by the numbers of its storage key,
+/// and outside it has its id.
+fn told(error: &dyn std::error::Error, connection: &Connection<Active>) -> String {
+    let (number, id) = (format!("connection {}", connection.key), format!("connection {}", connection.id));
+    telemetry::chain(error).replace(&number, &id)
 }
 
 /// The streams of a pull, in the order of the consent.

@@ -19,8 +19,8 @@ use crate::run::PullOrder;
 use crate::run::Pulls;
 use crate::run::RunError;
 use crate::run::RunUnderWayRow;
+use crate::run::told;
 use crate::store::Unit;
-use crate::telemetry;
 use crate::telemetry::metrics::ConnectorLabels;
 
 /// Pages that are read and not yet taken up by intake: one, so that reading waits when the store is slower.
@@ -43,7 +43,7 @@ impl Pulls {
             Err(error) if error.is_stop() => RunState::Cancelled,
             Err(_) => RunState::Failed,
         };
-        ended.error = outcome.as_ref().err().map(|error| telemetry::chain(error));
+        ended.error = outcome.as_ref().err().map(|error| told(error, &connection));
         let mut unit = Unit::default();
         unit.put(&(connection.key, ended.id.to_bytes()), &ended).remove::<RunUnderWayRow>(&ended.id.to_bytes());
         self.inner.store.commit(unit).await?;
