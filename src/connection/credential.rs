@@ -162,6 +162,14 @@ impl Credentials {
         Credentials { store, vault }
     }
 
+    /// The generation of a connection's credential, without unsealing it; `None` when it has none any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn generation(&self, owner: ConnectionKey) -> Result<Option<u64>, CredentialError> {
+        Ok(self.row(owner)?.map(|row| row.generation))
+    }
+
     /// A connection's credential. Unsealing is audited by whoever asks (promise P8).
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::connection::credential::Credential;
 use crate::connection::credential::CredentialError;
 use crate::connection::credential::Credentials;
 use crate::connection::gate::Gates;
+use crate::connection::schedule::FIRST_PULL_SECONDS;
 use crate::connection::schedule::Schedule;
 use crate::connection::state::Active;
 use crate::connection::state::Connection;
@@ -405,6 +406,10 @@ impl Connections {
         let mut unit = Unit::default();
         unit.expect(&key, Some(&before)).put(&key, &Connection::from(active.clone())).open_gate(key, epoch);
         unit.audit(entry(action, &actor, &before, now).to_leaf());
+        if let (State::Pending, Some(schedule)) = (&before.state, self.schedule(key)?) {
+            let due = now.checked_add(jiff::SignedDuration::from_secs(FIRST_PULL_SECONDS)).unwrap_or(now);
+            unit.put(&key, &Schedule { due, ..schedule });
+        }
         also(&mut unit)?;
         self.store.commit(unit).await?;
         Ok(active)

@@ -13,6 +13,10 @@ pub const EVERY_SECONDS_MIN: u64 = 60;
 /// The longest interval: a year and a day.
 pub const EVERY_SECONDS_MAX: u64 = 366 * 24 * 3600;
 
+/// How long after its authorization a connection pulls by itself for the first time: whoever has just connected may want to
+/// say what is pulled first, and is not to find a pull under way.
+pub const FIRST_PULL_SECONDS: i64 = 30;
+
 /// An interval that no schedule can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no interval: give an ISO 8601 duration from PT1M to P366D, such as PT15M")]
@@ -32,6 +36,13 @@ pub struct Schedule {
     pub not_before: Option<Timestamp>,
     /// Failed pulls in a row, for the back-off.
     pub failures: u32,
+}
+
+impl Schedule {
+    /// When the connection may next be pulled by itself.
+    pub fn next(&self) -> Timestamp {
+        self.not_before.map_or(self.due, |not_before| not_before.max(self.due))
+    }
 }
 
 impl Row for Schedule {

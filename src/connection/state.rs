@@ -191,6 +191,16 @@ macro_rules! stored {
 stored!(Active, Paused, NeedsReauthorization, Revoked, Erased);
 
 impl Connection {
+    /// Since when it is in its state.
+    pub fn since(&self) -> Timestamp {
+        match &self.state {
+            State::Pending => self.created_at,
+            State::Active(Active { since }) | State::Paused(Paused { since }) => *since,
+            State::NeedsReauthorization(NeedsReauthorization { since, .. }) => *since,
+            State::Revoked(Revoked { at, .. }) | State::Erased(Erased { at, .. }) => *at,
+        }
+    }
+
     /// The connection as an active one, or itself.
     ///
     /// # Errors

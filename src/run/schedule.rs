@@ -130,13 +130,6 @@ impl Scheduler {
     }
 }
 
-impl Schedule {
-    /// When the connection may next be pulled by itself.
-    fn next(&self) -> Timestamp {
-        self.not_before.map_or(self.due, |not_before| not_before.max(self.due))
-    }
-}
-
 /// Keeps how a pull went: the next time it is due, later after failures, and what the application asked for.
 pub(super) async fn settle(
     connections: &Connections,

@@ -227,6 +227,12 @@ fn connection(id: ConnectionId, owner: &str, consent: ConsentId, now: Timestamp)
         created_at: now,
         consent,
         succeeds: None,
+        since: now,
+        why: None,
+        next_pull_at: None,
+        not_before: None,
+        failures: 0,
+        credential: wire::connection::Credential { state: "held".into(), generation: Some(1) },
     }
 }
 

@@ -53,7 +53,31 @@ pub struct Connection {
     pub consent: ConsentId,
     /// The revoked connection that it follows.
     pub succeeds: Option<ConnectionId>,
+    /// Since when it is in its state.
+    pub since: Timestamp,
+    /// What the application said, when it no longer accepts the credential.
+    pub why: Option<String>,
+    /// When it pulls by itself next; null when it does not.
+    pub next_pull_at: Option<Timestamp>,
+    /// The application asked not to be read before this time.
+    pub not_before: Option<Timestamp>,
+    /// Pulls that have failed in a row: each doubles the wait before the next.
+    pub failures: u32,
+    /// What stands of its credential; never a part of it.
+    pub credential: Credential,
 }
+
+/// What stands of a credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// One of [`CREDENTIAL_STATES`].
+    pub state: String,
+    /// Rises with each replacement: a renewal, a new authorization.
+    pub generation: Option<u64>,
+}
+
+/// What may stand of a credential: it is kept, it waits for the application's revocation endpoint, it is gone.
+pub const CREDENTIAL_STATES: &[&str] = &["held", "revoking", "destroyed"];
 
 /// How often a connection pulls by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +101,12 @@ pub const CONNECTION: Schema = Schema {
             ("created_at", time()),
             ("consent", id("cons")),
             ("succeeds", nullable(id("conn"))),
+            ("since", time()),
+            ("why", nullable(string())),
+            ("next_pull_at", nullable(time())),
+            ("not_before", nullable(time())),
+            ("failures", integer()),
+            ("credential", object(&[("state", one_of(CREDENTIAL_STATES)), ("generation", nullable(integer()))], &[])),
         ];
         object(&members, &[])
     },

@@ -15,10 +15,13 @@ use crate::api::services::Reply;
 use crate::api::services::Scope;
 use crate::api::wire::connection as wire;
 use crate::audit::Action;
+use crate::audit::CredentialFate;
 use crate::connection::Active;
 use crate::connection::Connection;
+use crate::connection::ConnectionError;
 use crate::connection::Connections as Registry;
 use crate::connection::State;
+use crate::connection::schedule::Schedule;
 use crate::connection::schedule::interval_seconds;
 use crate::connection::schedule::interval_text;
 use crate::gateway::services::connecting::Connecting;
@@ -28,6 +31,7 @@ use crate::gateway::services::visible;
 use crate::ids::ConnectionId;
 use crate::ids::ConnectionKey;
 use crate::lineage::StreamRow;
+use crate::revocation::Revocations;
 use crate::run::Pulls;
 use crate::run::Scheduler;
 use crate::store::StopReason;
@@ -40,16 +44,28 @@ pub struct Connections {
     connecting: Connecting,
     pulls: Pulls,
     scheduler: Scheduler,
+    revocations: Revocations,
 }
 
 impl Connections {
     /// Over a registry and whoever connects.
-    pub fn new(store: Store, registry: Registry, connecting: Connecting, pulls: Pulls, scheduler: Scheduler) -> Self {
-        Connections { store, registry, connecting, pulls, scheduler }
+    pub fn new(
+        store: Store,
+        registry: Registry,
+        connecting: Connecting,
+        (pulls, scheduler, revocations): (Pulls, Scheduler, Revocations),
+    ) -> Self {
+        Connections { store, registry, connecting, pulls, scheduler, revocations }
     }
 
     fn shown(&self, connection: &Connection) -> Result<wire::Connection, Problem> {
-        let every = self.registry.schedule(connection.key)?.and_then(|schedule| schedule.every_seconds);
+        let schedule = self.registry.schedule(connection.key)?;
+        let every = schedule.as_ref().and_then(|schedule| schedule.every_seconds);
+        let pulls_by_itself = every.is_some() && matches!(connection.state, State::Active(_));
+        let why = match &connection.state {
+            State::NeedsReauthorization(refused) => Some(refused.why.clone()),
+            _ => None,
+        };
         Ok(wire::Connection {
             id: connection.id,
             connector: connection.connector.name.clone(),
@@ -61,7 +77,24 @@ impl Connections {
             created_at: connection.created_at,
             consent: connection.consent,
             succeeds: connection.succeeds,
+            since: connection.since(),
+            why,
+            next_pull_at: schedule.as_ref().filter(|_| pulls_by_itself).map(Schedule::next),
+            not_before: schedule.as_ref().and_then(|schedule| schedule.not_before),
+            failures: schedule.as_ref().map_or(0, |schedule| schedule.failures),
+            credential: self.credential(connection.key)?,
         })
+    }
+
+    /// What stands of a credential, without unsealing it.
+    fn credential(&self, key: ConnectionKey) -> Result<wire::Credential, Problem> {
+        let generation = self.registry.credentials().generation(key).map_err(ConnectionError::from)?;
+        let state = match (generation, self.revocations.fate(key)?) {
+            (Some(_), _) => "held",
+            (None, CredentialFate::Revoking) => "revoking",
+            (None, _) => "destroyed",
+        };
+        Ok(wire::Credential { state: state.into(), generation })
     }
 
     /// Pauses or resumes. What is so already stays so: the caller has what it wants.
