@@ -130,7 +130,7 @@ pub enum Problem {
         pull: String,
     },
     /// An erasure that holds an unrevoked connection whole, without revoking it.
-    #[error("connection {connection} is not revoked, so it would fill again; revoke it first, or send `\"revoke\": true`")]
+    #[error("connection {connection} is not revoked, so it would fill again; revoke it first, or ask for both with `revoke`")]
     NotRevoked {
         /// The connection.
         connection: String,
@@ -154,7 +154,7 @@ pub enum Problem {
         expected: &'static str,
     },
     /// The body is well-formed, and its members are not as the route needs them. Lists every fault.
-    #[error("{} of the body's members cannot be used; `errors` names each", errors.len())]
+    #[error("what was sent cannot be used; `errors` names each fault")]
     InvalidMembers {
         /// Each fault.
         errors: Vec<MemberFault>,

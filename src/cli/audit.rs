@@ -6,6 +6,7 @@ use clap::Subcommand;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::audit::Checkpoint;
 use crate::cli::Session;
 use crate::cli::failure::Failure;
 use crate::cli::output;
@@ -93,7 +94,9 @@ async fn tail(session: &mut Session<'_>, limit: u64) -> Result<(), Failure> {
 async fn verify(session: &mut Session<'_>, checkpoint: Option<PathBuf>) -> Result<(), Failure> {
     let mut body = json!({});
     if let Some(path) = checkpoint {
-        let note = std::fs::read_to_string(&path).map_err(|source| Failure::FileAccess { path, act: "read", source })?;
+        let note = std::fs::read_to_string(&path).map_err(|source| Failure::FileAccess { path: path.clone(), act: "read", source })?;
+        // A file that is no checkpoint at all is malformed; one that is, and does not fit the log, is a finding.
+        Checkpoint::peek(&note).map_err(|error| Failure::File { path, fault: format!("is refused: {error}") })?;
         body["checkpoint"] = json!(note);
     }
     let verdict = session.client.json(&Request::post(["admin", "audit", "verify"], body).carrying_file()).await?;

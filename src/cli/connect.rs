@@ -93,6 +93,9 @@ pub async fn authorize(session: &mut Session<'_>, request: &Request) -> Result<(
             .output
             .result(&begun, |begun| format!("{} is {}", output::shown(&begun["connection"]), output::shown(&begun["state"])));
     };
+    let connection = begun["connection"].as_str().unwrap_or_default().to_owned();
+    // Before the page is shown: whoever visits it may be quick.
+    let before = Standing::of(session, &begun).await?;
     session
         .output
         .result(&begun, |begun| format!("{} waits for the application; open this page:\n{url}", output::shown(&begun["connection"])))?;
@@ -100,30 +103,55 @@ pub async fn authorize(session: &mut Session<'_>, request: &Request) -> Result<(
     if !listens_itself && (session.output.is_json() || !session.output.is_watched()) {
         return Ok(());
     }
-    let connection = begun["connection"].as_str().unwrap_or_default().to_owned();
-    let state = wait_while_pending(session, &connection).await?;
+    let (state, is_authorized) = wait_for_authorization(session, &connection, &before).await?;
     if session.output.is_json() {
         session.output.object(&json!({"connection": connection, "state": state}))?;
     } else {
         session.output.line(&format!("{connection} is {state}"))?;
     }
-    if state == "active" {
+    if is_authorized {
         Ok(())
     } else {
         Err(Failure::outcome(format!("{connection} was not authorized; `connections reconnect` tries again")))
     }
 }
 
-async fn wait_while_pending(session: &mut Session<'_>, connection: &str) -> Result<String, Failure> {
+/// Where a connection stands before its authorization: what tells a new one from the one before.
+struct Standing {
+    state: String,
+    generation: Option<u64>,
+}
+
+impl Standing {
+    /// Of what a request for an authorization answered. A connection that is open already is told apart by its credential.
+    async fn of(session: &Session<'_>, begun: &Value) -> Result<Self, Failure> {
+        let state = begun["state"].as_str().unwrap_or_default().to_owned();
+        if matches!(state.as_str(), "pending" | "needs_reauthorization") {
+            return Ok(Self { state, generation: None });
+        }
+        let id = begun["connection"].as_str().unwrap_or_default();
+        let found = session.client.json(&Request::get(["v1", "connections", id])).await?;
+        Ok(Self { state, generation: found["credential"]["generation"].as_u64() })
+    }
+
+    /// Whether nothing has come of the authorization yet.
+    fn still_holds(&self, found: &Value) -> bool {
+        let is_same = || self.generation.is_none() || self.generation == found["credential"]["generation"].as_u64();
+        found["state"] == *self.state && is_same()
+    }
+}
+
+/// Looks at the connection until its authorization has arrived or it was stopped: its state, and whether it is authorized.
+async fn wait_for_authorization(session: &Session<'_>, connection: &str, before: &Standing) -> Result<(String, bool), Failure> {
     let deadline = Instant::now() + AUTHORIZATION_WAIT;
     let request = Request::get(["v1", "connections", connection]);
     loop {
         let found = session.client.json(&request).await?;
-        let state = found["state"].as_str().unwrap_or_default();
-        // A reconnect begins in this state and leaves it when the new authorization has arrived.
-        let waits = matches!(state, "pending" | "needs_reauthorization");
+        let waits = before.still_holds(&found);
         if !waits || Instant::now() >= deadline {
-            return Ok(state.to_owned());
+            let state = found["state"].as_str().unwrap_or_default().to_owned();
+            let is_authorized = !waits && state == "active";
+            return Ok((state, is_authorized));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -1,6 +1,7 @@
 //! `headgate connections`: what is connected.
 
 use clap::Subcommand;
+use serde_json::Value;
 use serde_json::json;
 
 use crate::cli::Session;
@@ -8,6 +9,7 @@ use crate::cli::connect;
 use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::cli::pages::Paging;
+use crate::cli::run;
 use crate::cli::transport::Request;
 
 #[derive(Debug, Subcommand)]
@@ -51,6 +53,22 @@ const COLUMNS: &[(&str, &str)] = &[
     ("CREATED", "/created_at"),
 ];
 
+const STREAM_COLUMNS: &[(&str, &str)] = &[("STREAM", "/stream"), ("RECORDS", "/records"), ("VERSIONS", "/versions")];
+
+const RUN_COLUMNS: &[(&str, &str)] = &[
+    ("LAST RUNS", "/id"),
+    ("STREAM", "/stream"),
+    ("STATE", "/state"),
+    ("STARTED", "/started_at"),
+    ("NEW", "/new"),
+    ("CHANGED", "/changed"),
+    ("PAGES", "/pages"),
+    ("REQUESTS", "/requests"),
+];
+
+/// How many runs `show` tells of.
+const RUNS_SHOWN: &str = "10";
+
 impl Connections {
     pub async fn carry_out(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
@@ -58,7 +76,7 @@ impl Connections {
                 let list = Request::get(["v1", "connections"]).query_maybe("tenant", tenant);
                 paging.show(session, list, COLUMNS, "no connections; `headgate connect` makes one").await
             }
-            Connections::Show { id } => show(session, Request::get(["v1", "connections", &id])).await,
+            Connections::Show { id } => show_whole(session, &id).await,
             Connections::Pause { id } => show(session, Request::patch(["v1", "connections", &id], json!({"state": "paused"}))).await,
             Connections::Resume { id } => show(session, Request::patch(["v1", "connections", &id], json!({"state": "active"}))).await,
             Connections::Reconnect { id } => {
@@ -67,6 +85,27 @@ impl Connections {
             }
         }
     }
+}
+
+/// The connection; for a person also what is stored of its streams, and its last runs.
+async fn show_whole(session: &mut Session<'_>, id: &str) -> Result<(), Failure> {
+    let connection = session.client.json(&Request::get(["v1", "connections", id])).await?;
+    if session.output.is_json() {
+        return session.output.object(&connection);
+    }
+    let impact = session.client.json(&Request::get(["v1", "connections", id, "impact"])).await?;
+    let last = Request::get(["v1", "runs"]).query("connection", id).query("limit", RUNS_SHOWN);
+    let runs = session.client.json(&last).await?;
+    let items = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    let (streams, runs) = (items(&impact["streams"]), items(&runs["items"]));
+    let mut text = output::details(&connection);
+    for (columns, rows) in [(STREAM_COLUMNS, &streams), (RUN_COLUMNS, &runs)] {
+        if !rows.is_empty() {
+            text.push_str(&format!("\n\n{}", output::table(columns, rows)));
+        }
+    }
+    text.push_str(&run::errors(&runs));
+    session.output.line(&text)
 }
 
 async fn show(session: &mut Session<'_>, request: Request) -> Result<(), Failure> {

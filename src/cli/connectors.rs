@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::Subcommand;
+use serde_json::Value;
 use serde_json::json;
 
 use crate::cli::Session;
@@ -25,12 +26,13 @@ pub enum Connectors {
     },
     /// Check a connector before it is used: every problem with its line. Needs neither the store nor a server.
     Check(Check),
-    /// Stop every connection of a connector from pulling, and refuse new ones, until it is enabled again.
+    /// Refuse new connections of a connector until it is enabled again. Those that are there go on: `revoke --connector` stops
+    /// them.
     Disable {
         /// The connector's name.
         name: String,
     },
-    /// Let a disabled connector's connections pull again.
+    /// Let a disabled connector be connected again.
     Enable {
         /// The connector's name.
         name: String,
@@ -65,8 +67,25 @@ impl Connectors {
             Connectors::Enable { name } => Request::post(["admin", "connectors", name, "enable"], json!({})),
         };
         let connector = session.client.json(&request).await?;
-        session.output.result(&connector, output::details)
+        session.output.result(&connector, told)
     }
+}
+
+/// The connector, with what `connect --config` has to say in place of its JSON Schema.
+fn told(connector: &Value) -> String {
+    let mut told = connector.clone();
+    if let Some(members) = told.as_object_mut() {
+        let spec = members.remove("spec").unwrap_or_default();
+        let required: Vec<&str> = spec["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let fields = spec["properties"].as_object().into_iter().flatten().map(|(name, field)| {
+            let needed = if required.contains(&name.as_str()) { "needed" } else { "may be left out" };
+            let texts = [field["title"].as_str(), field["description"].as_str()].into_iter().flatten().collect::<Vec<_>>();
+            json!({"name": format!("{name} ({needed})"), "text": texts.join(". ")})
+        });
+        let fields: Vec<Value> = fields.collect();
+        members.insert("config".into(), Value::Array(fields));
+    }
+    output::details(&told)
 }
 
 impl Check {
@@ -80,6 +99,7 @@ impl Check {
         })?;
         match problems.len() {
             0 => Ok(()),
+            1 => Err(Failure::File { path: self.path.clone(), fault: "cannot be used: 1 problem".into() }),
             count => Err(Failure::File { path: self.path.clone(), fault: format!("cannot be used: {count} problems") }),
         }
     }

@@ -10,6 +10,7 @@ use comfy_table::presets;
 use serde_json::Value;
 
 use crate::cli::failure::Failure;
+use crate::clock::Timestamp;
 
 /// The most characters of one table cell; the rest is cut, `--json` has it whole.
 const CELL_CHARS_MAX: usize = 72;
@@ -129,15 +130,39 @@ pub fn table(columns: &[(&str, &str)], items: &[Value]) -> String {
     trimmed(&table)
 }
 
-/// The members of an object, one a line.
+/// The members of an object, one a line: an object's own members below its name, a list of objects one a line.
 pub fn details(value: &Value) -> String {
     let Some(members) = value.as_object() else { return shown(value) };
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     for (name, member) in members {
-        table.add_row([name.replace('_', " "), shown(member)]);
+        let name = name.replace('_', " ");
+        match member {
+            Value::Object(inner) if !inner.is_empty() => {
+                table.add_row([name.as_str(), ""]);
+                for (inner_name, inner_member) in inner {
+                    table.add_row([format!("  {}", inner_name.replace('_', " ")), shown(inner_member)]);
+                }
+            }
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                let lines = items.iter().map(in_one_line).collect::<Vec<_>>();
+                table.add_row([name, lines.join("\n")]);
+            }
+            _ => {
+                table.add_row([name, shown(member)]);
+            }
+        }
     }
     trimmed(&table)
+}
+
+/// `first: second, third`: the members of an object that belong together.
+fn in_one_line(item: &Value) -> String {
+    let Some(members) = item.as_object() else { return shown(item) };
+    let mut texts = members.values().map(shown).filter(|text| !text.is_empty());
+    let first = texts.next().unwrap_or_default();
+    let rest = texts.collect::<Vec<_>>().join(", ");
+    if rest.is_empty() { first } else { format!("{first}: {rest}") }
 }
 
 /// What stands at `pointer`, cut to fit a cell.
@@ -149,16 +174,23 @@ pub fn cell(value: &Value, pointer: &str) -> String {
     }
 }
 
-/// A value in plain words: lists with commas, nothing for null.
+/// A value in plain words: lists with commas, times to the second, nothing for null.
 pub fn shown(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => plain(text),
+        Value::String(text) => to_the_second(text).unwrap_or_else(|| plain(text)),
         Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
             items.iter().map(shown).collect::<Vec<_>>().join(", ")
         }
         other => plain(&other.to_string()),
     }
+}
+
+/// A time of Headgate's own, which has nanoseconds, without them; `--json` has it whole.
+fn to_the_second(text: &str) -> Option<String> {
+    let (seconds, fraction) = text.split_once('.')?;
+    let is_time = seconds.len() == "2026-01-01T00:00:00".len() && fraction.ends_with('Z') && text.parse::<Timestamp>().is_ok();
+    is_time.then(|| format!("{seconds}Z"))
 }
 
 /// Text that cannot move the cursor or colour the terminal: control characters come from applications, and are shown escaped.
@@ -182,6 +214,23 @@ mod tests {
         assert_eq!(shown(&json!("a\u{1b}[2Jb\n")), "a\\u{1b}[2Jb\\u{a}");
         let table = table(&[("name", "/name")], &[json!({"name": "\u{1b}]0;owned\u{7}"})]);
         assert!(!table.contains('\u{1b}') && !table.contains('\u{7}'), "{table}");
+    }
+
+    /// Times are told to the second; what only looks like one stays.
+    #[test]
+    fn times_are_told_to_the_second() {
+        assert_eq!(shown(&json!("2026-11-24T08:14:26.612291224Z")), "2026-11-24T08:14:26Z");
+        for text in ["2026-11-24T08:14:26Z", "2026-13-24T08:14:26.6Z", "1.5Z", "v1.2"] {
+            assert_eq!(shown(&json!(text)), text);
+        }
+    }
+
+    /// Nested members stand below their name, and lists of objects one a line: no JSON for a person.
+    #[test]
+    fn details_hold_no_json() {
+        let told = details(&json!({"id": "x_1", "counts": {"new_records": 3}, "kept": [{"what": "a", "why": "b"}, {"what": "c"}]}));
+        let words: Vec<Vec<&str>> = told.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words, [vec!["id", "x_1"], vec!["counts"], vec!["new", "records", "3"], vec!["kept", "a:", "b"], vec!["c"]]);
     }
 
     /// Long cells are cut between characters, and absent ones are empty.

@@ -1,5 +1,7 @@
 //! `headgate run`: pull now, and watch.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -52,7 +54,6 @@ const COLUMNS: &[(&str, &str)] = &[
     ("FILTERED", "/filtered"),
     ("PAGES", "/pages"),
     ("REQUESTS", "/requests"),
-    ("ERROR", "/error"),
 ];
 
 impl Run {
@@ -117,6 +118,26 @@ fn tell(session: &mut Session<'_>, pull: &str, runs: Vec<Value>) -> Result<(), F
         .map(|run| format!("{} {}", output::shown(&run["stream"]), output::shown(&run["state"])))
         .collect();
     let result = json!({"pull": pull, "runs": runs});
-    session.output.result(&result, |result| output::table(COLUMNS, result["runs"].as_array().map_or(&[], Vec::as_slice)))?;
-    if bad.is_empty() { Ok(()) } else { Err(Failure::outcome(format!("{pull}: {}; the runs' `error` says why", bad.join(", ")))) }
+    session.output.result(&result, told)?;
+    if bad.is_empty() { Ok(()) } else { Err(Failure::outcome(format!("{pull}: {}", bad.join(", ")))) }
+}
+
+/// The runs as a table in the order of streams, and below it why some failed.
+fn told(result: &Value) -> String {
+    let mut runs = result["runs"].as_array().cloned().unwrap_or_default();
+    runs.sort_by(|one, other| one["stream"].as_str().cmp(&other["stream"].as_str()));
+    format!("{}{}", output::table(COLUMNS, &runs), errors(&runs))
+}
+
+/// Each error of some runs on a line of its own behind an empty one, with the streams that had it; nothing when none had one.
+pub fn errors(runs: &[Value]) -> String {
+    let mut streams_by_error = BTreeMap::<String, BTreeSet<String>>::new();
+    for run in runs.iter().filter(|run| run["error"].is_string()) {
+        streams_by_error.entry(output::shown(&run["error"])).or_default().insert(output::shown(&run["stream"]));
+    }
+    let line = |(error, streams): (&String, &BTreeSet<String>)| {
+        format!("\n{}: {error}", streams.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
+    };
+    let lines: String = streams_by_error.iter().map(line).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }

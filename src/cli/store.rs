@@ -1,6 +1,8 @@
 //! `headgate store`: what is kept, and how much of it.
 
 use clap::Subcommand;
+use serde_json::Value;
+use serde_json::json;
 
 use crate::cli::Session;
 use crate::cli::failure::Failure;
@@ -13,10 +15,21 @@ pub enum Store {
     Stats,
 }
 
+const COLUMNS: &[(&str, &str)] = &[("TABLE", "/table"), ("ROWS", "/rows")];
+
 impl Store {
     pub async fn carry_out(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let Store::Stats = self;
         let stats = session.client.json(&Request::get(["admin", "store", "stats"])).await?;
-        session.output.result(&stats, output::details)
+        session.output.result(&stats, told)
     }
+}
+
+/// The totals, and the tables that have rows.
+fn told(stats: &Value) -> String {
+    let mut totals = stats.clone();
+    let tables = totals.as_object_mut().and_then(|totals| totals.remove("rows"));
+    let filled = tables.as_ref().and_then(Value::as_object).into_iter().flatten().filter(|(_, rows)| **rows != 0);
+    let rows: Vec<Value> = filled.map(|(table, rows)| json!({"table": table, "rows": rows})).collect();
+    format!("{}\n\n{}", output::details(&totals), output::table(COLUMNS, &rows))
 }

@@ -12,10 +12,10 @@ pub fn branch(origin: &Value) -> Branch {
     let at = |pointer: &str| output::shown(tag.pointer(pointer).unwrap_or(&Value::Null));
     let connection = Branch::new(format!("connection {}, account of tenant {}", at("/connection"), at("/tenant")))
         .with(Branch::new(format!(
-            "application {}: connector {}, definition sha256 {}",
-            host(tag),
+            "connector {}, definition sha256 {}, at {}",
             at("/connector/name"),
-            at("/connector/digest")
+            at("/connector/digest"),
+            origin_of(tag)
         )))
         .with(Branch::new(format!("consent {}, policy {}, for {}", at("/consent"), at("/policy_version"), at("/purposes"))));
     let run = Branch::new(if tag["run"].is_null() { "no run".into() } else { format!("run {}", at("/run")) }).with(connection);
@@ -50,8 +50,8 @@ pub fn branch(origin: &Value) -> Branch {
         .with(Branch::new(place).with(response))
         .with(Branch::new(format!("changed on the way: {}; masked: {}", or_nothing(at("/transformations")), or_nothing(masked(tag)))))
         .with(Branch::new(format!("kept until {}, class {}", or_nothing(at("/retention/delete_after")), at("/retention/class"))))
-        .with_all(related("made from", &origin["inputs"]))
-        .with_all(related("used in", &origin["outputs"]))
+        .with_all(related("made from", &origin["inputs"], tag))
+        .with_all(related("used in", &origin["outputs"], tag))
 }
 
 /// The origin as a graph, in the direction of the data.
@@ -74,9 +74,10 @@ pub fn graph(origin: &Value) -> Value {
     json!({"nodes": nodes, "edges": edges})
 }
 
-fn host(tag: &Value) -> String {
+/// Where the application was asked: scheme, host and port.
+fn origin_of(tag: &Value) -> String {
     let url = tag["page"]["url"].as_str().and_then(|text| url::Url::parse(text).ok());
-    url.and_then(|url| url.host_str().map(output::plain)).unwrap_or_else(|| "(unknown)".into())
+    url.map_or_else(|| "an unknown address".into(), |url| output::plain(&url.origin().ascii_serialization()))
 }
 
 fn kind(tag: &Value) -> String {
@@ -90,8 +91,11 @@ fn masked(tag: &Value) -> String {
     }
 }
 
-fn related<'a>(how: &'a str, list: &'a Value) -> impl Iterator<Item = Branch> + 'a {
-    list.as_array().into_iter().flatten().map(move |item| Branch::new(format!("{how} {}", output::shown(item))))
+/// What else the record is related to: the page, run, connection and consent of its tag are told already.
+fn related<'a>(how: &'a str, list: &'a Value, tag: &'a Value) -> impl Iterator<Item = Branch> + 'a {
+    let is_told = |id: &Value| [&tag["page"]["id"], &tag["run"], &tag["connection"], &tag["consent"]].contains(&id);
+    let others = list.as_array().into_iter().flatten().filter(move |item| !is_told(&item["id"]));
+    others.map(move |item| Branch::new(format!("{how} {} {}", output::shown(&item["type"]), output::shown(&item["id"]))))
 }
 
 fn given(before: &str, text: &str) -> String {

@@ -33,7 +33,7 @@ pub fn gate_closed(connection: &Connection) -> Problem {
     let remedy = match connection.state {
         State::Pending => "the customer has still to authorize it at the application",
         State::Active(_) => "it was stopped at this moment; look at it again",
-        State::Paused(_) => "resume it first: PATCH it to `active`",
+        State::Paused(_) => "resume it first",
         State::NeedsReauthorization(_) => "the application no longer accepts its credential; reconnect it",
         State::Revoked(_) | State::Erased(_) => "that is final; connect again",
     };
