@@ -3,6 +3,7 @@
 mod support;
 
 mod architecture;
+mod cli;
 mod demo;
 mod life;
 mod model;
