@@ -385,13 +385,14 @@ async fn a_file_that_is_no_certificate_is_malformed() {
 async fn the_log_is_verified_against_a_kept_note() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("note");
-    std::fs::write(&path, "origin\n7\nhash\n\n— origin sig\n").unwrap();
+    let note = "origin\n7\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n— origin sig\n";
+    std::fs::write(&path, note).unwrap();
     let line = format!("--json audit verify --checkpoint {}", path.display());
     for (ok, code) in [(true, 0), (false, 1)] {
         let verdict = json!({"ok": ok, "problems": [], "tree_size": 9});
         let ended = check(&line, Script::default().then("POST /admin/audit/verify", 200, &verdict)).await;
         assert_eq!((ended.code, ended.last()), (code, verdict));
-        assert_eq!(ended.bodies[0]["checkpoint"], "origin\n7\nhash\n\n— origin sig\n");
+        assert_eq!(ended.bodies[0]["checkpoint"], note);
     }
     assert_eq!(check("audit verify --checkpoint /nowhere/note", Script::default()).await.code, 2);
     let script = Script::default()
@@ -416,8 +417,7 @@ async fn an_origin_is_drawn() {
     let script = || Script::default().then("GET /v1/records/rec_1/lineage", 200, &origin);
     assert_eq!(check("--json lineage rec_1", script()).await.last(), origin);
     let drawn = check("lineage rec_1", script()).await.results;
-    for part in ["rec_1", "/orders/3", "sha256 ee", "page=2", "run_1", "conn_1", "acme", "cons_1", "application shop.example", "sha256 dd"]
-    {
+    for part in ["rec_1", "/orders/3", "sha256 ee", "page=2", "run_1", "conn_1", "acme", "cons_1", "at https://shop.example", "sha256 dd"] {
         assert!(drawn.contains(part), "{part} is missing in\n{drawn}");
     }
     let dot = check("lineage rec_1 --format dot", script()).await.results;
