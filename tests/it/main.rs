@@ -7,6 +7,7 @@ mod cli;
 mod demo;
 mod life;
 mod model;
+mod readme;
 mod record;
 mod services;
 mod shipstation;
