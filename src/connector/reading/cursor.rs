@@ -142,7 +142,7 @@ impl<'a> TimeCursor<'a> {
     /// The windows to read, in the order of time.
     ///
     /// # Errors
-    /// When a date leaves the calendar, or there are more than [`WINDOWS_MAX`].
+    /// When a date leaves the calendar, or there are more than `WINDOWS_MAX`.
     pub fn windows(&self) -> Result<Vec<Window>, ReadingError> {
         let lower = match (&self.lookback, self.known_until > self.start) {
             (Some(lookback), true) => self.known_until.minus(lookback).unwrap_or(self.start).max(self.start),

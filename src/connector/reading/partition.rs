@@ -30,7 +30,7 @@ impl Partition {
     /// Every part that `routers` make; one without keys when there is no router. `scope` has `config`.
     ///
     /// # Errors
-    /// When an expression fails, or there are more than [`PARTITIONS_MAX`].
+    /// When an expression fails, or there are more than `PARTITIONS_MAX`.
     pub fn all(routers: &[PartitionRouter], scope: &Scope) -> Result<Vec<Self>, ReadingError> {
         let mut scope = scope.clone();
         scope.set_slice(&Slice::default());
