@@ -150,15 +150,6 @@ impl Log {
         Ok(rows.into_iter().map(|(index, leaf)| ListedEntry { index, leaf: BASE64.encode(&leaf.0) }).collect())
     }
 
-    /// At most `limit` entries before `before`, newest first.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn entries_back(&self, before: Option<u64>, limit: usize) -> Result<Vec<ListedEntry>, AuditError> {
-        let rows = self.store.scan_back::<AuditLeaf>(&[], before.as_ref(), limit)?;
-        Ok(rows.into_iter().map(|(index, leaf)| ListedEntry { index, leaf: BASE64.encode(&leaf.0) }).collect())
-    }
-
     /// The signed note of the log as it stands. It is kept, and given out only when the entries below it are durable: a
     /// log that lost what it had signed for would contradict itself.
     ///

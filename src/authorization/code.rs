@@ -127,15 +127,6 @@ impl Callback {
         read
     }
 
-    /// The code under another name: some applications send `spapi_oauth_code` and the like.
-    #[must_use]
-    pub fn with_code_from(mut self, name: &str) -> Self {
-        if let Some(index) = self.others.iter().position(|(other, _)| other == name) {
-            self.code = self.code.or_else(|| Some(Secret::new(self.others.swap_remove(index).1)));
-        }
-        self
-    }
-
     fn digest(&self) -> Option<Digest> {
         self.state.as_ref().map(|state| Digest::of(state.expose().as_bytes()))
     }

@@ -51,7 +51,7 @@ use crate::store::Unit;
 
 pub use self::surrender::Surrenders;
 
-/// The redirect URI behind the public URL (DESIGN.md section 12).
+/// The redirect URI behind the public URL.
 const CALLBACK_PATH: &str = "/oauth/callback";
 
 /// Why nothing was connected.
@@ -373,7 +373,7 @@ fn chosen(connector: &Connector, wanted: Vec<String>) -> Result<Vec<String>, Con
     Ok(names.into_iter().filter(|name| wanted.is_empty() || wanted.contains(name)).collect())
 }
 
-/// The purposes of a connection whose order names none (DESIGN.md section 6).
+/// The purposes of a connection whose order names none.
 fn default_purposes(connector: &Connector) -> Vec<Purpose> {
     let declared = connector.treatment.purposes.clone();
     if declared.is_empty() { vec![Purpose::Fulfilment] } else { declared }

@@ -8,7 +8,7 @@ use crate::ids::ConnectionKey;
 use crate::store::Row;
 use crate::store::Table;
 
-/// The shortest interval (DESIGN.md section 12).
+/// The shortest interval.
 pub const EVERY_SECONDS_MIN: u64 = 60;
 /// The longest interval: a year and a day.
 pub const EVERY_SECONDS_MAX: u64 = 366 * 24 * 3600;

@@ -13,7 +13,7 @@ use crate::vault::Vault;
 
 use super::IntakeError;
 
-/// Pages of one extent at most (DESIGN.md section 8).
+/// Pages of one extent at most.
 const EXTENT_PAGES_MAX: u64 = 64;
 /// Bytes after which an extent takes no further page.
 const EXTENT_BYTES_MAX: u64 = 16 << 20;

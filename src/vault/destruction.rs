@@ -70,11 +70,6 @@ impl Vault {
         self.gone(KeyKind::Connection, owner)
     }
 
-    /// Whether the key of a connection's credential was destroyed, alone or with the connection.
-    pub fn is_credential_destroyed(&self, owner: ConnectionKey) -> bool {
-        self.gone(KeyKind::Credential, owner).is_some()
-    }
-
     /// Every key that was ever destroyed, oldest first: what a restore of an older keyring needs.
     ///
     /// # Errors
