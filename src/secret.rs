@@ -1,4 +1,5 @@
-//! Values that must not be seen: wiped when dropped, silent when printed, impossible to serialise by accident.
+//! Values that must not be seen: wiped when dropped, silent when printed, impossible to serialise by accident; and what they
+//! become when a key has sealed them.
 
 use std::fmt;
 
@@ -17,6 +18,17 @@ use zeroize::Zeroize;
 /// ```
 pub struct Secret<T: Zeroize>(T);
 
+/// Bytes that a key has sealed, which is all that a segment file is given. Only the vault's keys make one:
+/// `tests/it/architecture.rs` looks. What is not sealed cannot be written:
+///
+/// ```compile_fail,E0308
+/// use headgate::{ids::ConnectionKey, store::Unit};
+/// let owner = ConnectionKey { tenant: 1, connection: 1 };
+/// Unit::default().blocks(owner, 0, 0, b"an order".to_vec());
+/// ```
+#[derive(Debug)]
+pub struct Sealed(Vec<u8>);
+
 impl<T: Zeroize> Secret<T> {
     /// Takes a value into keeping.
     pub fn new(value: T) -> Self {
@@ -33,6 +45,23 @@ impl Secret<String> {
     /// A second keeper of the same secret, made on purpose and visibly.
     pub fn duplicate(&self) -> Self {
         Secret(self.0.clone())
+    }
+}
+
+impl Sealed {
+    /// Says that a key has sealed these bytes.
+    pub(crate) fn by_a_key(bytes: Vec<u8>) -> Self {
+        Sealed(bytes)
+    }
+
+    /// The ciphertext.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Puts another sealed value behind this one; each still opens by itself.
+    pub fn append(&mut self, other: Sealed) {
+        self.0.extend_from_slice(&other.0);
     }
 }
 

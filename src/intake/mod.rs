@@ -1,6 +1,6 @@
 //! The only writer of records: masks, tags, seals and commits pages.
 //!
-//! A page goes through three types, in this order and no other: [`crate::record::FetchedPage`], then `Sealed`, then the
+//! A page goes through three types, in this order and no other: [`crate::record::FetchedPage`], then `SealedPage`, then the
 //! unit that the store takes. There is no other way to a record's row, so a record without its complete tag cannot exist.
 
 mod extent;

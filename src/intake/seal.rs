@@ -29,6 +29,7 @@ use crate::record::content_digest;
 use crate::record::mask_cards;
 use crate::record::mask_text;
 use crate::record::mask_value;
+use crate::secret::Sealed;
 use crate::store::StoreError;
 use crate::store::Unit;
 
@@ -40,7 +41,7 @@ use super::extent::Extent;
 const TAG_CURSOR_BYTES_MAX: usize = 4 << 10;
 
 /// A page that only the store can still be given.
-pub(super) struct Sealed {
+pub(super) struct SealedPage {
     pub unit: Unit,
     /// The records it makes new versions of.
     pub hashes: Vec<[u8; 16]>,
@@ -58,7 +59,7 @@ struct Fresh<'a> {
 }
 
 /// Seals a page for the writer and counts what it brought.
-pub(super) fn seal(stream: &mut StreamIntake, mut page: FetchedPage) -> Result<Sealed, IntakeError> {
+pub(super) fn seal(stream: &mut StreamIntake, mut page: FetchedPage) -> Result<SealedPage, IntakeError> {
     let mut unit = Unit::default();
     let records = std::mem::take(&mut page.records);
     mask_shared(&mut page);
@@ -77,7 +78,7 @@ pub(super) fn seal(stream: &mut StreamIntake, mut page: FetchedPage) -> Result<S
     stream.run.pages += 1;
     stream.run.filtered += page.filtered;
     stream.close_unit(&mut unit, page.cursor.as_ref())?;
-    Ok(Sealed { unit, hashes })
+    Ok(SealedPage { unit, hashes })
 }
 
 /// What the page's records share goes through the mask as well; not the state, which has to come back as it was given:
@@ -144,7 +145,7 @@ fn store_page(stream: &mut StreamIntake, page: &FetchedPage, fresh: Vec<Fresh<'_
     let owner = stream.connection.key;
     let (number, extent) = stream.intake.extents.next_page(owner)?;
     let mut sealed = seal_block(&extent, stream, number, Placement::Facts, compress_facts(&page_facts(stream, page, number))?)?;
-    let facts_bytes = sealed.len() as u32;
+    let facts_bytes = sealed.as_bytes().len() as u32;
     let mut block_bytes = Vec::new();
     let mut block = Block::default();
     let mut placed: HashMap<[u8; 16], RecordRow> = HashMap::new();
@@ -160,7 +161,7 @@ fn store_page(stream: &mut StreamIntake, page: &FetchedPage, fresh: Vec<Fresh<'_
         run: stream.run.id,
         stream: stream.stream,
         extent: extent.key.number(),
-        offset: extent.place(sealed.len() as u64),
+        offset: extent.place(sealed.as_bytes().len() as u64),
         facts_bytes,
         block_bytes,
     };
@@ -267,7 +268,7 @@ fn push_block(
     page: u64,
     block: &mut Block,
     lengths: &mut Vec<u32>,
-    sealed: &mut Vec<u8>,
+    sealed: &mut Sealed,
 ) -> Result<(), IntakeError> {
     if block.is_empty() {
         return Ok(());
@@ -277,13 +278,12 @@ fn push_block(
         bytes: lengths.len(),
         max: usize::from(u16::MAX),
     })?;
-    let bytes = seal_block(extent, stream, page, Placement::Records(number), block.take().map_err(failed)?)?;
-    lengths.push(bytes.len() as u32);
-    sealed.extend_from_slice(&bytes);
+    let added = seal_block(extent, stream, page, Placement::Records(number), block.take().map_err(failed)?)?;
+    lengths.push(added.as_bytes().len() as u32);
+    sealed.append(added);
     Ok(())
 }
 
-fn seal_block(extent: &Extent, stream: &StreamIntake, page: u64, placement: Placement, mut bytes: Vec<u8>) -> Result<Vec<u8>, IntakeError> {
-    extent.key.seal_block(&block_aad(stream.connection.key, page, placement), &mut bytes)?;
-    Ok(bytes)
+fn seal_block(extent: &Extent, stream: &StreamIntake, page: u64, placement: Placement, bytes: Vec<u8>) -> Result<Sealed, IntakeError> {
+    Ok(extent.key.seal_block(&block_aad(stream.connection.key, page, placement), bytes)?)
 }

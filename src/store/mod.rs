@@ -318,6 +318,7 @@ mod tests {
 
     use crate::clock::Timestamp;
     use crate::merkle;
+    use crate::secret::Sealed;
 
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     struct Switch(bool);
@@ -348,7 +349,7 @@ mod tests {
                         OWNER,
                         1,
                         10 * u64::from(number),
-                        vec![number; 10],
+                        Sealed::by_a_key(vec![number; 10]),
                     )
                 }))
                 .await
@@ -378,7 +379,9 @@ mod tests {
         store.commit(unit(|unit| unit.fence(OWNER, 1).put(&"a".into(), &Switch(true)))).await.unwrap();
         let epoch = store.close_gate(OWNER).unwrap();
         store.record_stops(&[Stop { owner: OWNER, epoch, reason: StopReason::Revoked, at: Timestamp::UNIX_EPOCH }]).unwrap();
-        let late = store.commit(unit(|unit| unit.fence(OWNER, 1).blocks(OWNER, 1, 0, vec![1]).put(&"b".into(), &Switch(true)))).await;
+        let late = store
+            .commit(unit(|unit| unit.fence(OWNER, 1).blocks(OWNER, 1, 0, Sealed::by_a_key(vec![1])).put(&"b".into(), &Switch(true))))
+            .await;
         assert!(matches!(late, Err(StoreError::GateClosed { owner: OWNER })), "{late:?}");
         assert_eq!(store.get::<Switch>(&"b".into()).unwrap(), None);
         assert_eq!(store.disk_bytes().unwrap().1, 0);

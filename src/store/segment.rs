@@ -93,7 +93,8 @@ impl Segments {
     pub fn write(&self, blocks: &Blocks, touched: &mut HashMap<Segment, Arc<File>>) -> Result<(), StoreError> {
         let segment = (blocks.owner, blocks.extent);
         let file = self.file(segment, true)?;
-        file.write_all_at(&blocks.bytes, blocks.offset).map_err(|source| StoreError::io("write", &self.path(segment), source))?;
+        file.write_all_at(blocks.sealed.as_bytes(), blocks.offset)
+            .map_err(|source| StoreError::io("write", &self.path(segment), source))?;
         touched.insert(segment, file);
         Ok(())
     }

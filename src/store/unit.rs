@@ -1,6 +1,7 @@
 //! A unit: everything that one act writes, and what must hold for it to be written.
 
 use crate::ids::ConnectionKey;
+use crate::secret::Sealed;
 use crate::store::Row;
 use crate::store::StoreError;
 use crate::store::Table;
@@ -30,7 +31,7 @@ pub(super) struct Blocks {
     pub owner: ConnectionKey,
     pub extent: u32,
     pub offset: u64,
-    pub bytes: Vec<u8>,
+    pub sealed: Sealed,
 }
 
 /// What the writer says of a unit that is durable.
@@ -107,8 +108,8 @@ impl Unit {
     }
 
     /// Writes sealed bytes into an extent's segment file, durable before any row of the unit.
-    pub fn blocks(&mut self, owner: ConnectionKey, extent: u32, offset: u64, bytes: Vec<u8>) -> &mut Self {
-        self.blocks.push(Blocks { owner, extent, offset, bytes });
+    pub fn blocks(&mut self, owner: ConnectionKey, extent: u32, offset: u64, sealed: Sealed) -> &mut Self {
+        self.blocks.push(Blocks { owner, extent, offset, sealed });
         self
     }
 

@@ -8,6 +8,7 @@ use ring::hmac;
 
 use crate::ids::ConnectionKey;
 use crate::ids::Entropy;
+use crate::secret::Sealed;
 use crate::secret::Secret;
 use crate::vault::VaultError;
 use crate::vault::seal::Cipher;
@@ -140,14 +141,14 @@ impl ExtentKey {
         self.number
     }
 
-    /// Seals a block in place, to `aad`; it grows by [`SEAL_OVERHEAD`].
+    /// Seals a block to `aad`; it grows by [`SEAL_OVERHEAD`].
     ///
     /// # Errors
     /// [`VaultError::Destroyed`] once the extent's or the connection's key is.
-    pub fn seal_block(&self, aad: &[u8], block: &mut Vec<u8>) -> Result<(), VaultError> {
+    pub fn seal_block(&self, aad: &[u8], mut block: Vec<u8>) -> Result<Sealed, VaultError> {
         self.life.check("extent", self.owner)?;
-        self.key.seal_in_place(&self.entropy, self.place(&self.detail(aad)), block);
-        Ok(())
+        self.key.seal_in_place(&self.entropy, self.place(&self.detail(aad)), &mut block);
+        Ok(Sealed::by_a_key(block))
     }
 
     /// Opens a block in place; on refusal the block is empty.

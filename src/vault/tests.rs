@@ -46,9 +46,7 @@ impl Sealed {
         let mut blocks = Vec::new();
         for _ in 0..2 {
             let (number, extent) = vault.extent_create(owner, blocks.last().map(|(number, _)| *number)).unwrap();
-            let mut block = PLAIN.to_vec();
-            extent.seal_block(b"page", &mut block).unwrap();
-            blocks.push((number, block));
+            blocks.push((number, extent.seal_block(b"page", PLAIN.to_vec()).unwrap().as_bytes().to_vec()));
         }
         let credential = vault.credential_seal(owner, 3, PLAIN).unwrap();
         Sealed { row, blocks, credential, revoking: vault.revoking_seal(owner, PLAIN).unwrap() }
@@ -120,7 +118,7 @@ fn sealed_then_destroyed_never_opens() {
         (keys, extent)
     };
     assert!(matches!(held.0.open(Purpose::Row, b"key", &sealed[&A].row), Err(VaultError::Destroyed { .. })));
-    assert!(matches!(held.1.seal_block(b"", &mut Vec::new()), Err(VaultError::Destroyed { .. })));
+    assert!(matches!(held.1.seal_block(b"", Vec::new()), Err(VaultError::Destroyed { .. })));
 
     let vault = open(dir.path()).unwrap();
     assert_eq!(sealed[&A].opens(&vault, A), [false; 5]);
@@ -330,8 +328,7 @@ fn extents_are_made_once() {
             assert_eq!(numbers, (0..40).collect::<Vec<_>>());
         }
     });
-    let mut block = PLAIN.to_vec();
-    vault.extent(B, 39).unwrap().seal_block(b"", &mut block).unwrap();
+    let mut block = vault.extent(B, 39).unwrap().seal_block(b"", PLAIN.to_vec()).unwrap().as_bytes().to_vec();
     open(dir.path()).unwrap().extent(B, 39).unwrap().open_block(b"", &mut block).unwrap();
     assert_eq!(block, PLAIN);
     assert!(matches!(vault.extent(B, 48), Err(VaultError::NoKey { .. })));

@@ -115,6 +115,14 @@ fn exceptions_change_what_the_floors_say() {
     }
 }
 
+/// What is written into a segment was sealed by a key: the type is made in one place.
+#[test]
+fn only_the_vault_says_that_bytes_are_sealed() {
+    let makers = sources().into_iter().filter(|source| source.text.contains("Sealed::by_a_key"));
+    let offenders = makers.map(|source| source.path.display().to_string()).filter(|path| path != "src/vault/keys.rs");
+    none(offenders.collect());
+}
+
 /// Files are read by people.
 #[test]
 fn files_are_short_and_named_for_what_they_hold() {
