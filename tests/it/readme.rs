@@ -87,6 +87,30 @@ fn links_of_the_documents_lead_somewhere() {
     assert!(broken.is_empty(), "\n  {}\n", broken.join("\n  "));
 }
 
+/// A check that the page on safety names is a test.
+#[test]
+fn checks_that_are_named_exist() {
+    let mut sources = String::new();
+    let mut folders = vec![root().join("src"), root().join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&fs::read_to_string(entry).unwrap());
+            }
+        }
+    }
+    let name = Regex::new("`([a-z]+(?:_[a-z]+)+)`").unwrap();
+    let safety = read("docs/SAFETY.md");
+    let rows = safety.lines().filter(|line| line.starts_with("| "));
+    let checks = rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next());
+    let named: Vec<String> = checks.flat_map(|checks| name.captures_iter(checks).map(|found| found[1].to_owned())).collect();
+    assert!(named.len() > 20, "the page on safety names its checks");
+    let missing: Vec<_> = named.iter().filter(|name| !sources.contains(&format!("fn {name}()"))).collect();
+    assert!(missing.is_empty(), "docs/SAFETY.md names tests that there are not: {missing:?}");
+}
+
 /// Runs the blocks in one shell and compares what each one says.
 fn follow(folder: &Path, blocks: &[Block], demo: &Demo) {
     let mut script = String::from("set -eu\n");
