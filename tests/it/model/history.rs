@@ -163,7 +163,8 @@ impl History {
     /// Kills the gateway, mostly in the middle of an act, and starts it again.
     async fn crash(&mut self, index: usize) {
         let act = self.any_act(index);
-        let wait = Duration::from_micros(self.dice.below(60_000));
+        // A pull takes longer than the other acts, and each is to be met in its middle.
+        let wait = Duration::from_micros(self.dice.below(if act == Act::Pull { 60_000 } else { 15_000 }));
         self.tell(format!("killed {wait:?} into: {act:?} of {}", self.name(index)));
         let order = self.order(act, index);
         let asked = order.map(|order| self.gateway.begin(order));
@@ -176,6 +177,9 @@ impl History {
         }
         self.gateway.start().await;
         self.recover().await;
+        if self.dice.chance(40) {
+            self.pull(index).await;
+        }
     }
 
     /// A caller goes away in the middle of an act. The gateway stays, and what it makes of the act is whole or nothing.
@@ -199,6 +203,9 @@ impl History {
             // What goes on without its caller has this long to come to an end.
             tokio::time::sleep(Duration::from_millis(500)).await;
             self.look_again().await;
+        }
+        if self.dice.chance(60) {
+            self.pull(index).await;
         }
     }
 
