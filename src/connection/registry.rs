@@ -319,6 +319,8 @@ impl Connections {
         }
         match self.store.stop(connection.key) {
             Some(stop) if stop.reason == StopReason::Revoked => connection.found_revoked(stop.at),
+            // Stopped, and its row not written yet, or never: a crash came between.
+            Some(stop) if self.gates.state(connection.key).is_ok_and(|gate| !gate.open) => connection.found_suspended(stop),
             _ => connection,
         }
     }
@@ -404,7 +406,10 @@ impl Connections {
         let (now, key) = (self.clock.now(), before.key);
         let epoch = self.gates.state(key)?.epoch + 1;
         let mut unit = Unit::default();
-        unit.expect(&key, Some(&before)).put(&key, &Connection::from(active.clone())).open_gate(key, epoch);
+        // What the registry shows may be ahead of the row: a suspension whose row is not written yet.
+        let stored = self.store.get::<Connection>(&key)?.filter(|stored| *stored == before || self.as_known(stored.clone()) == before);
+        let expected = stored.as_ref().unwrap_or(&before);
+        unit.expect(&key, Some(expected)).put(&key, &Connection::from(active.clone())).open_gate(key, epoch);
         unit.audit(entry(action, &actor, &before, now).to_leaf());
         if let (State::Pending, Some(schedule)) = (&before.state, self.schedule(key)?) {
             let due = now.checked_add(jiff::SignedDuration::from_secs(FIRST_PULL_SECONDS)).unwrap_or(now);

@@ -24,6 +24,8 @@ use crate::ids::RevocationId;
 use crate::ids::TenantId;
 use crate::record::ConnectorRef;
 use crate::store::Row;
+use crate::store::Stop;
+use crate::store::StopReason;
 use crate::store::Table;
 
 /// One customer's authorization of one connector, in a state.
@@ -254,6 +256,19 @@ impl Connection {
         match &self.state {
             State::Revoked(_) | State::Erased(_) => self,
             _ => self.become_state(|_| State::Revoked(Revoked { at, by: RevocationId::from_bytes([0; 16]) })),
+        }
+    }
+
+    /// What the list of stops says of a connection whose row is still the one of before the stop: it was interrupted between
+    /// the two.
+    pub(super) fn found_suspended(self, stop: Stop) -> Connection {
+        match (&self.state, stop.reason) {
+            (State::Active(_), StopReason::Paused) => self.become_state(|_| State::Paused(Paused { since: stop.at })),
+            (State::Active(_), StopReason::NeedsReauthorization) => {
+                let why = "the application refused the credential".into();
+                self.become_state(|_| State::NeedsReauthorization(NeedsReauthorization { since: stop.at, why }))
+            }
+            _ => self,
         }
     }
 

@@ -44,6 +44,7 @@ use headgate::revocation::Surrender;
 use headgate::revocation::SurrenderFuture;
 use headgate::secret::Secret;
 use headgate::store::Options;
+use headgate::store::StopReason;
 use headgate::store::Store;
 use headgate::vault::MasterKey;
 use headgate::vault::Vault;
@@ -259,4 +260,23 @@ async fn a_record_lives_and_ends() {
     let verdict = audit::verify_file(certificate.as_bytes(), Some(&house.log.key_set().unwrap()));
     assert!(verdict.verified, "{verdict:?}");
     assert!(house.log.inspect(None).unwrap().problems.is_empty());
+}
+
+/// Goal: a crash between the stop of a pause and the row that says so leaves no connection that is active and cannot be pulled.
+/// Method: the stop alone, then a new start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_cut_short_reads_as_paused_and_resumes() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = {
+        let house = open(directory.path());
+        let connection = house.connect("acme").await;
+        house.connections.gates().close(&[connection.key], StopReason::Paused, house.clock.now()).await.unwrap();
+        connection.key
+    };
+    let house = open(directory.path());
+    let found = house.connections.by_key(key).unwrap().unwrap();
+    assert_eq!(found.state.name(), "paused");
+    let active = house.connections.activate(found, Action::ConnectionResumed, Actor::System, |_| Ok(())).await.unwrap();
+    assert!(active.permit(house.connections.gates()).is_ok());
+    assert_eq!(house.connections.by_key(key).unwrap().unwrap().state.name(), "active");
 }
