@@ -278,7 +278,10 @@ impl Pulls {
             }
             readings.next().into_iter().for_each(|reading| drop(group.spawn(reading)));
         }
-        if let Err(error) = self.settle(&connection, &failures, started).await {
+        // What an old credential came to says nothing of one that has taken its place.
+        let is_current = permit.is_ok_and(|permit| !permit.is_cancelled());
+        let settled = if is_current { self.settle(&connection, &failures, started).await } else { Ok(()) };
+        if let Err(error) = settled {
             tracing::error!(pull = %pull, connection = %connection.id, error = &error as &dyn std::error::Error, "how a pull went is not kept for the schedule");
         }
     }
