@@ -46,7 +46,17 @@ impl History {
         let checkpoint = gateway.ask("/v1/audit/checkpoint").await.text;
         let schema = serde_json::from_str(include_str!("../../../schemas/tag.schema.json")).expect("JSON");
         let tags = jsonschema::validator_for(&schema).expect("a schema");
-        History { seed, dice: Dice::new(seed), gateway, links: Vec::new(), shops, checkpoint, tags, told: Vec::new(), begun: Instant::now() }
+        History {
+            seed,
+            dice: Dice::new(seed),
+            gateway,
+            links: Vec::new(),
+            shops,
+            checkpoint,
+            tags,
+            told: Vec::new(),
+            begun: Instant::now(),
+        }
     }
 
     /// Plays that many acts, and looks at everything at the end.
