@@ -280,7 +280,7 @@ async fn stop_and_erase(place: &Place, connection: &str, record: &str) {
         (Some("revoked"), Some("destroyed"))
     );
     assert_eq!(place.sandbox.grants_alive(), 0, "the application was told");
-    let again = place.json(&format!("revoke --tenant acme")).await;
+    let again = place.json("revoke --tenant acme").await;
     assert!(again["revoked"].as_array().is_some_and(|list| list.iter().all(|one| one["receipt"] == revoked["revoked"][0]["receipt"])));
     for refused in ["run", "connections resume", "connections reconnect"] {
         assert!(place.run(&format!("{refused} {connection}")).await.is(1).messages.contains("final"), "{refused}");
