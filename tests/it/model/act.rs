@@ -46,7 +46,8 @@ impl History {
         let link = &self.links[index];
         let id = &link.id;
         let post = |path: String, body: Value| Some(Order { method: Method::POST, path, body: Some(body) });
-        let patch = |state| Some(Order { method: Method::PATCH, path: format!("/v1/connections/{id}"), body: Some(json!({"state": state})) });
+        let patch =
+            |state| Some(Order { method: Method::PATCH, path: format!("/v1/connections/{id}"), body: Some(json!({"state": state})) });
         match act {
             Act::Nothing => None,
             Act::Pull => post(format!("/v1/connections/{id}/runs"), json!({})),
@@ -284,7 +285,11 @@ impl History {
                 let stored = Stored::of(&self.gateway, &link.id).await;
                 for (stream, expected) in &pull.expected {
                     let count = stored.count(stream);
-                    assert!(count >= *expected, "{}: {stream}: {count} records are stored after a complete pull, the shop had {expected}", link.id);
+                    assert!(
+                        count >= *expected,
+                        "{}: {stream}: {count} records are stored after a complete pull, the shop had {expected}",
+                        link.id
+                    );
                 }
             }
         } else {

@@ -70,7 +70,8 @@ impl Gateway {
         let data = home.path().join("data");
         fs::create_dir(&data).expect("a folder");
         fs::write(home.path().join("secret"), CLIENT_SECRET).expect("a file");
-        let registered = CONNECTORS.map(|name| format!("[connectors.{name}]\nclient_id = \"{CLIENT_ID}\"\nclient_secret_file = \"../secret\"\n"));
+        let registered =
+            CONNECTORS.map(|name| format!("[connectors.{name}]\nclient_id = \"{CLIENT_ID}\"\nclient_secret_file = \"../secret\"\n"));
         let config = format!(
             "public_url = \"{PUBLIC_URL}\"\nconnector_dirs = [\"../connectors\"]\n\n[egress]\nallow = {egress:?}\n\n{}",
             registered.join("\n")
@@ -102,7 +103,8 @@ impl Gateway {
 
     /// Starts the gateway and waits until it listens.
     pub async fn start(&mut self) {
-        let mut process = self.command().args(["serve", "--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).spawn().expect("the binary");
+        let mut process =
+            self.command().args(["serve", "--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).spawn().expect("the binary");
         let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
         let line = tokio::time::timeout(START_WAIT, lines.next_line()).await.expect("a gateway that starts in time").expect("a line");
         let line = line.unwrap_or_else(|| panic!("the gateway does not start:\n{}", self.last_words()));
