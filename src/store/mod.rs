@@ -20,9 +20,12 @@ use std::ops::Bound;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 pub use self::error::StoreError;
 pub use self::fence::Epoch;
@@ -82,6 +85,9 @@ struct Inner {
     fences: Arc<Fences>,
     segments: Arc<Segments>,
     jobs: mpsc::Sender<Job>,
+    /// The number of the last unit that readers can see, and of the last that is on disk.
+    applied: Arc<AtomicU64>,
+    durable: watch::Receiver<u64>,
     thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     directory: PathBuf,
 }
@@ -94,7 +100,6 @@ impl Store {
     pub fn open(directory: &Path, options: &Options) -> Result<Self, StoreError> {
         let stops = Stops::open(&directory.join("stops"))?;
         let path = directory.join("store");
-        let fresh = !path.exists();
         let db = sled::Config::new()
             .path(&path)
             .cache_capacity(options.cache_bytes)
@@ -104,19 +109,20 @@ impl Store {
             .map_err(|source| StoreError::opening(&path, source))?;
         let log_path = path.join("db");
         let log = File::open(&log_path).map_err(|source| StoreError::io("open", &log_path, source))?;
-        if fresh {
-            sync_directory(&path)?;
-            sync_directory(directory)?;
-        }
+        // At each start: whoever made the directory may have been killed before it had synced the names.
+        sync_directory(&path)?;
+        sync_directory(directory)?;
         let segments = Arc::new(Segments::open(directory.join("segments"))?);
         let fences = Arc::new(Fences::new(db.clone(), stops));
         let (jobs, queue) = mpsc::channel(options.queue_units);
-        let writer = Writer::new(db.clone(), log, fences.clone(), segments.clone(), options.metrics.clone())?;
+        let (applied, (on_disk, durable)) = (Arc::new(AtomicU64::new(0)), watch::channel(0));
+        let writer = Writer::new(db.clone(), log, fences.clone(), segments.clone(), options.metrics.clone(), (applied.clone(), on_disk))?;
         let thread = std::thread::Builder::new()
             .name("headgate-writer".into())
             .spawn(move || writer.run(queue))
             .map_err(|source| StoreError::io("start the writer of", directory, source))?;
-        let inner = Inner { db, fences, segments, jobs, thread: std::sync::Mutex::new(Some(thread)), directory: directory.into() };
+        let thread = std::sync::Mutex::new(Some(thread));
+        let inner = Inner { db, fences, segments, jobs, applied, durable, thread, directory: directory.into() };
         Ok(Store { inner: Arc::new(inner) })
     }
 
@@ -138,6 +144,17 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         self.inner.jobs.send(Job { unit, reply }).await.map_err(|_| StoreError::Stopped)?;
         Ok(answer)
+    }
+
+    /// Waits until everything that a read before this call may have seen is on disk, and writes nothing: a unit can be read as
+    /// soon as it is applied, which is before its group is synced. Whoever tells others what was read waits here first.
+    ///
+    /// # Errors
+    /// When the writer has stopped before that.
+    pub async fn seen_is_durable(&self) -> Result<(), StoreError> {
+        let seen = self.inner.applied.load(Ordering::SeqCst);
+        let reached = self.inner.durable.clone().wait_for(|durable| *durable >= seen).await.map(|_| ());
+        reached.map_err(|_| StoreError::Stopped)
     }
 
     /// One row.

@@ -57,21 +57,21 @@ impl Segments {
         self.folder(owner).join(format!("{extent}.seg"))
     }
 
-    /// The extent's file, made (and its name synced) when `create` is set and it is missing.
+    /// The extent's file, made when `create` is set and it is missing; its name is then synced.
     fn file(&self, segment: Segment, create: bool) -> Result<Arc<File>, StoreError> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = files.get(&segment) {
             return Ok(file.clone());
         }
         let path = self.path(segment);
-        let fresh = create && !path.exists();
-        if fresh {
+        if create {
             self.make_folder(segment.0)?;
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(create).truncate(false).mode(0o600);
         let file = Arc::new(options.open(&path).map_err(|source| StoreError::io("open", &path, source))?);
-        if fresh {
+        if create {
+            // Also for a file that is there: whoever made it may have been killed before its name was synced.
             sync_directory(&self.folder(segment.0))?;
         }
         if files.len() >= OPEN_FILES_MAX {

@@ -8,11 +8,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::MutexGuard;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::ids::ConnectionKey;
@@ -81,12 +84,23 @@ pub(super) struct Writer {
     segments: Arc<Segments>,
     tree: Frontier,
     metrics: Arc<Metrics>,
+    progress: Progress,
 }
 
+/// The number of the last unit that readers can see, and where the number of the last durable one is told.
+pub(super) type Progress = (Arc<AtomicU64>, watch::Sender<u64>);
+
 impl Writer {
-    pub fn new(db: sled::Db, log: File, fences: Arc<Fences>, segments: Arc<Segments>, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
+    pub fn new(
+        db: sled::Db,
+        log: File,
+        fences: Arc<Fences>,
+        segments: Arc<Segments>,
+        metrics: Arc<Metrics>,
+        progress: Progress,
+    ) -> Result<Self, StoreError> {
         let tree = load(&db)?;
-        Ok(Writer { db, log, fences, segments, tree, metrics })
+        Ok(Writer { db, log, fences, segments, tree, metrics, progress })
     }
 
     /// Serves jobs until every sender is gone, or a sync has failed: after that nothing can be promised any more.
@@ -128,6 +142,9 @@ impl Writer {
             applied.push((reply, outcome));
         }
         let durable = self.sync();
+        if durable.is_ok() {
+            self.progress.1.send_replace(self.progress.0.load(Ordering::SeqCst));
+        }
         for (reply, outcome) in applied {
             let outcome = outcome.and_then(|committed| durable.as_ref().map(|()| committed).map_err(StoreError::again));
             // A caller that has gone away needs no answer; its unit stands.
@@ -176,6 +193,8 @@ impl Writer {
             let row = GateState { epoch: *epoch, open: true };
             insert(&mut batch, &row::key_bytes::<GateState>(owner), Some(&row::value_bytes(&row)?));
         }
+        // Counted before it can be read, so that nobody reads what is not counted.
+        self.progress.0.fetch_add(1, Ordering::SeqCst);
         self.db.apply_batch(batch).map_err(StoreError::engine)?;
         self.tree = tree;
         for ((requirement, _), state) in cells.iter().zip(&mut held) {
