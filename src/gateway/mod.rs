@@ -10,6 +10,10 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware;
+use axum::middleware::Next;
+use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +23,7 @@ use crate::api;
 use crate::api::Api;
 use crate::api::door::Door;
 use crate::api::keep;
+use crate::api::problem::Problem;
 use crate::audit::Action;
 use crate::audit::Actor;
 use crate::audit::AuditError;
@@ -129,7 +134,8 @@ impl Gateway {
     pub async fn open(settings: Settings) -> Result<Self, GatewayError> {
         let Settings { directory, config, public_url, master_key, clock, entropy } = settings;
         let (path, test) = (directory.directory().path().to_owned(), directory.is_test());
-        let fresh = !path.join("keyring").exists() && !path.join("store").exists();
+        // Never beside a store: what stands there is sealed under a keyring that is missing.
+        let fresh = !Vault::is_in(&path) && !path.join("store").exists();
         let vault = if fresh {
             Vault::create(&path, &master_key, entropy.clone(), clock.clone())?
         } else {
@@ -235,11 +241,11 @@ impl Gateway {
 
 impl House for Gateway {
     fn local(&self) -> Router {
-        api::router(self.api.clone(), Door::Local)
+        durable(api::router(self.api.clone(), Door::Local), &self.parts.store)
     }
 
     fn public(&self) -> Router {
-        api::router(self.api.clone(), Door::Network)
+        durable(api::router(self.api.clone(), Door::Network), &self.parts.store)
     }
 
     fn start_schedule(&self) {
@@ -250,6 +256,23 @@ impl House for Gateway {
     fn close(&self) -> BoxFuture<'_, ()> {
         self.shut().boxed()
     }
+}
+
+/// Lets no answer out before what it tells is on disk (P5): a read sees a page while the page's sync is still under way.
+///
+/// When the store can make nothing durable any more, reads are not served; acts have waited for their own units.
+fn durable(router: Router, store: &Store) -> Router {
+    let store = store.clone();
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let (store, reads) = (store.clone(), request.method().is_safe());
+        async move {
+            let answer = next.run(request).await;
+            match store.seen_is_durable().await {
+                Err(source) if reads => Problem::Unavailable { what: "the store", source: Box::new(source) }.into_response(),
+                _ => answer,
+            }
+        }
+    }))
 }
 
 /// What everything stands on.

@@ -41,6 +41,7 @@ const CREDENTIALS: &str = "credentials";
 const REVOKING: &str = "revoking";
 const FOLDERS: [&str; 4] = [TENANTS, CONNECTIONS, CREDENTIALS, REVOKING];
 const DESTROYED: &str = "destroyed";
+const ROOT: &str = "root";
 
 /// A keyring of files, all of them 0600 in folders 0700.
 #[derive(Debug)]
@@ -61,11 +62,7 @@ impl FileKeyring {
         if keyring.is_begun() {
             return Err(VaultError::Present { folder: folder.to_owned() });
         }
-        for part in FOLDERS {
-            let path = folder.join(part);
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
-            made.and_then(|()| sync_folder(folder)).map_err(|source| VaultError::io("create", &path, source))?;
-        }
+        keyring.make_folders()?;
         let list = folder.join(DESTROYED);
         let made = || {
             OpenOptions::new().create(true).append(true).mode(0o600).open(&list)?.sync_all()?;
@@ -87,6 +84,8 @@ impl FileKeyring {
                 return Err(VaultError::Missing { folder: folder.to_owned(), file: needed });
             }
         }
+        // A copy of the directory may have left empty folders out.
+        keyring.make_folders()?;
         keyring.finish_replacements()?;
         for DestroyedKey { kind, owner, .. } in keyring.destroyed()? {
             keyring.finish_destruction(kind, owner)?;
@@ -103,6 +102,19 @@ impl FileKeyring {
         }
     }
 
+    /// Whether a folder holds a keyring that was made to its end: its root key comes last.
+    pub fn is_complete(folder: &Path) -> bool {
+        folder.join(ROOT).exists()
+    }
+
+    fn make_folders(&self) -> Result<(), VaultError> {
+        for path in FOLDERS.map(|part| self.folder.join(part)).into_iter().filter(|path| !path.exists()) {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            made.and_then(|()| sync_folder(&self.folder)).map_err(|source| VaultError::io("create", &path, source))?;
+        }
+        Ok(())
+    }
+
     /// Whether anything hangs on what is here. Signing keys alone, without a root key, were never used: their making was
     /// cut short.
     fn is_begun(&self) -> bool {
@@ -112,7 +124,7 @@ impl FileKeyring {
 
     fn path(&self, slot: Slot) -> PathBuf {
         match slot {
-            Slot::Root => self.folder.join("root"),
+            Slot::Root => self.folder.join(ROOT),
             Slot::Signing => self.folder.join("signing"),
             Slot::Tenant(tenant) => self.folder.join(TENANTS).join(tenant.to_string()),
             Slot::Connection(key) => self.folder.join(CONNECTIONS).join(key.to_string()),

@@ -96,6 +96,11 @@ impl Vault {
         Self::open_in(Box::new(keyring), master, entropy, clock)
     }
 
+    /// Whether a data directory has a keyring. One whose making was cut short by a crash is none: no key of it was ever used.
+    pub fn is_in(data_dir: &Path) -> bool {
+        FileKeyring::is_complete(&data_dir.join(FOLDER))
+    }
+
     /// [`Vault::create`] over any keyring.
     ///
     /// # Errors
