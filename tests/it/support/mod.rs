@@ -1,3 +1,5 @@
-//! What the tests stand on: applications on loopback sockets.
+//! What the tests stand on: applications on loopback sockets, and the real binary as a process.
 
+pub mod installation;
+pub mod proof;
 pub mod shipstation;

@@ -1,0 +1,133 @@
+//! What was answered is on disk: the system calls themselves are watched (P5). Runs where `strace` is installed.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use headgate::sandbox;
+use headgate::sandbox::Sandbox;
+use serde_json::json;
+
+use crate::support::installation::Installation;
+use crate::support::installation::binary;
+use crate::support::installation::files;
+
+/// The calls that write, sync, receive and answer.
+const CALLS: &str = "trace=write,writev,pwrite64,pwritev,fsync,fdatasync,read,recvfrom,sendto,sendmsg";
+/// What the acknowledged stands in.
+const WATCHED: [&str; 4] = ["store/db", "segments/", "stops", "keyring/"];
+
+/// What one line of the trace tells.
+#[derive(Debug)]
+enum Seen<'a> {
+    Written(&'a str),
+    SyncBegun(&'a str, bool),
+    SyncEnded,
+    Asked(&'a str, bool),
+    Answered(&'a str),
+}
+
+/// The path or socket of a descriptor: `12</path/of/it>`.
+fn target(call: &str) -> Option<&str> {
+    let (_, rest) = call.split_once('<')?;
+    // An address of a socket has an arrow in it.
+    Some(if rest.starts_with("TCP") { rest.split_once("]>")?.0 } else { rest.split_once('>')?.0 })
+}
+
+fn read<'a>(call: &'a str, data: &str) -> Option<Seen<'a>> {
+    if call.starts_with("<... fsync resumed") || call.starts_with("<... fdatasync resumed") {
+        return Some(Seen::SyncEnded);
+    }
+    let target = target(call)?;
+    let within = target.strip_prefix(data).map(|path| path.trim_start_matches('/'));
+    let watched = within.filter(|path| WATCHED.iter().any(|watched| path.starts_with(watched)));
+    let name = call.split_once('(')?.0;
+    match name {
+        "fsync" | "fdatasync" => watched.map(|path| Seen::SyncBegun(path, !call.contains("<unfinished"))),
+        "read" | "recvfrom" if target.starts_with("TCP") => {
+            let acts = call.contains("\"POST ") || call.contains("\"GET /oauth/callback");
+            (acts || call.contains("\"GET ")).then_some(Seen::Asked(target, acts))
+        }
+        _ if target.starts_with("TCP") => call.contains("\"HTTP/1.1 2").then_some(Seen::Answered(target)),
+        "write" | "writev" | "pwrite64" | "pwritev" => watched.map(Seen::Written),
+        _ => None,
+    }
+}
+
+/// Goal: whatever was written before an act is answered is synced before the answer leaves, and whatever a read may have seen
+/// is. Method: the trace of a life, line by line. The engine writes no file that it never syncs.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_are_synced_before_their_answer() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("skipped: strace is not installed");
+        return;
+    }
+    let sandbox = Sandbox::start(sandbox::Options { records: 60, ..Default::default() }).await.unwrap();
+    let installation = Installation::new(&sandbox.address().to_string());
+    // Made before, so that the trace begins with a quiet store.
+    installation.result(&["keys", "list"]);
+    let trace = installation.beside("trace");
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-f", "-yy", "-s", "24", "-e", CALLS, "-o"])
+        .arg(&trace)
+        .arg(binary().get_program())
+        .arg("--data")
+        .arg(installation.data());
+    let server = installation.serve_with(strace, Some(&sandbox)).await;
+    let client = server.client();
+    let connection = client.connect("acme", &sandbox).await.unwrap();
+    client.pull(&connection).await.unwrap();
+    client.all(&format!("/v1/records?connection={connection}")).await.unwrap();
+    client.post(&format!("/v1/connections/{connection}/revoke"), json!({})).await.unwrap();
+    let erasure = client.erase(&connection).await.unwrap();
+    client.complete(&erasure).await.unwrap();
+    let lock: serde_json::Value = serde_json::from_slice(&fs::read(installation.data().join("lock")).unwrap()).unwrap();
+    assert!(Command::new("kill").arg(lock["pid"].to_string()).status().unwrap().success());
+    server.ended();
+
+    let blobs = installation.data().join("store/blobs");
+    assert!(!blobs.exists() || files(&blobs).is_empty(), "the engine wrote a value into a file that it never syncs");
+    let answers = judge(&fs::read_to_string(&trace).unwrap(), &installation.data());
+    assert!(answers.0 >= 5 && answers.1 >= 5, "acts and reads that were judged: {answers:?}");
+}
+
+/// Judges a trace; the number of acts and of reads that were answered.
+fn judge(trace: &str, data: &Path) -> (u32, u32) {
+    let data = data.to_str().unwrap();
+    // The last unsynced write of each file, the syncs under way, and the requests under way, by line.
+    let mut unsynced: HashMap<&str, usize> = HashMap::new();
+    let mut syncs: HashMap<&str, (&str, usize)> = HashMap::new();
+    let mut asked: HashMap<&str, (bool, usize)> = HashMap::new();
+    let (mut acts, mut reads, mut written) = (0, 0, 0);
+    for (number, line) in trace.lines().enumerate() {
+        let Some((process, call)) = line.split_once(' ') else { continue };
+        match read(call.trim_start(), data) {
+            Some(Seen::Written(path)) => {
+                written += 1;
+                unsynced.insert(path, number);
+            }
+            Some(Seen::SyncBegun(path, true)) => drop(unsynced.remove(path)),
+            Some(Seen::SyncBegun(path, false)) => drop(syncs.insert(process, (path, number))),
+            Some(Seen::SyncEnded) => {
+                if let Some((path, begun)) = syncs.remove(process)
+                    && unsynced.get(path).is_some_and(|at| *at < begun)
+                {
+                    unsynced.remove(path);
+                }
+            }
+            Some(Seen::Asked(socket, is_act)) => drop(asked.insert(socket, (is_act, number))),
+            Some(Seen::Answered(socket)) => {
+                let Some((is_act, at)) = asked.remove(socket) else { continue };
+                // What was written while a read was answered may be of something that nobody was told of yet.
+                let late: Vec<_> = unsynced.iter().filter(|(_, line)| **line < at).collect();
+                assert!(late.is_empty(), "line {}: answered, and not synced: {late:?}\n{}", number + 1, line);
+                if is_act { acts += 1 } else { reads += 1 }
+            }
+            None => {}
+        }
+    }
+    assert!(written > 20, "the trace shows {written} writes");
+    (acts, reads)
+}
