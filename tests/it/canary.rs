@@ -182,7 +182,7 @@ fn absent<'a>(values: impl IntoIterator<Item = &'a str>, place: &str, bytes: &[u
     }
 }
 
-fn in_no_file<'a>(values: &[&'a str], installation: &Installation) {
+fn in_no_file(values: &[&str], installation: &Installation) {
     for file in files(&installation.data()) {
         absent(values.iter().copied(), &format!("{file:?}"), &std::fs::read(&file).unwrap());
     }
