@@ -21,6 +21,7 @@ use crate::connector::expression::dynamic;
 use crate::connector::manifest;
 use crate::connector::problem::Code;
 use crate::connector::problem::Problem;
+use crate::connector::treatment::AuthorizationKind;
 use crate::connector::treatment::Treatment;
 use crate::connector::yaml::with_stack;
 use crate::digest::Digest;
@@ -150,14 +151,43 @@ impl Connector {
             )];
         }
         let Some(spec) = &self.manifest.spec else { return Vec::new() };
+        let mut whole = config.clone();
+        self.supplied_paths().iter().for_each(|path| fill(&mut whole, path));
         match validator(&spec.connection_specification) {
             Ok(validator) => validator
-                .iter_errors(config)
+                .iter_errors(&whole)
                 .take(CONFIG_PROBLEMS_MAX)
                 .map(|error| problem(error.instance_path().to_string(), error.masked().to_string()))
                 .collect(),
             Err(message) => vec![problem(String::new(), message)],
         }
+    }
+
+    /// What a customer is asked for: the specification without the members that Headgate supplies itself.
+    pub fn asked_specification(&self) -> Value {
+        let Some(spec) = &self.manifest.spec else { return serde_json::json!({ "type": "object" }) };
+        let mut asked = spec.connection_specification.clone();
+        self.supplied_paths().iter().for_each(|path| leave_out(&mut asked, path));
+        asked
+    }
+
+    /// The paths of the configuration that Headgate fills in when its customer authorizes at the application: where the
+    /// access token goes, what comes back in the redirect, and what a manifest's own OAuth authenticator refers to.
+    fn supplied_paths(&self) -> BTreeSet<Vec<String>> {
+        let mut paths = BTreeSet::new();
+        let Some(authorization) = &self.treatment.authorization else { return paths };
+        if authorization.r#type != AuthorizationKind::OAuth2Code {
+            return paths;
+        }
+        paths.insert(authorization.access_token_path.clone());
+        paths.extend(authorization.redirect_params.iter().map(|name| vec![name.clone()]));
+        for authenticator in self.requesters().filter_map(|requester| requester.authenticator.as_ref()) {
+            if let Authenticator::OAuthAuthenticator(_) = authenticator {
+                credentials(authenticator, &mut |expression| paths.extend(expression.template().config_paths().iter().cloned()));
+            }
+        }
+        paths.remove(&Vec::new());
+        paths
     }
 
     /// The paths of the configuration that are sealed: those that the specification marks with `airbyte_secret`, those that an
@@ -262,6 +292,43 @@ impl Connector {
             }
         }
         problems
+    }
+}
+
+/// Puts a text at a path where nothing is yet, for what Headgate supplies later.
+fn fill(config: &mut Value, path: &[String]) {
+    let Some((name, rest)) = path.split_first() else { return };
+    let Value::Object(members) = config else { return };
+    match (members.get_mut(name), rest) {
+        (Some(_), []) => {}
+        (Some(member), rest) => fill(member, rest),
+        (None, []) => drop(members.insert(name.clone(), "supplied".into())),
+        (None, rest) => {
+            let mut inner = Value::Object(serde_json::Map::new());
+            fill(&mut inner, rest);
+            members.insert(name.clone(), inner);
+        }
+    }
+}
+
+/// Takes a path out of a JSON schema, and the objects that have nothing left because of it.
+fn leave_out(schema: &mut Value, path: &[String]) {
+    let Some((name, rest)) = path.split_first() else { return };
+    let is_empty = match schema.get_mut("properties").and_then(|properties| properties.get_mut(name)) {
+        Some(property) if !rest.is_empty() => {
+            leave_out(property, rest);
+            property.get("properties").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty)
+        }
+        Some(_) => true,
+        None => false,
+    };
+    if is_empty {
+        if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.shift_remove(name);
+        }
+        if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+            required.retain(|required| required != name);
+        }
     }
 }
 
@@ -377,6 +444,23 @@ spec:
         let paths = connector(Some(treatment)).secret_paths();
         let paths: Vec<String> = paths.iter().map(|path| path.join(".")).collect();
         assert_eq!(paths, ["api.key", "app.id", "app.secret", "audience", "tokens.access"]);
+    }
+
+    /// What Headgate supplies when the customer authorizes is neither missed in a configuration nor asked for.
+    #[test]
+    fn what_is_supplied_is_not_asked_for() {
+        let manifest = MANIFEST
+            .replace("required: [shop]", "required: [shop, credentials, realm]")
+            .replace("      api:", "      realm: {type: string}\n      credentials: {type: object, required: [token], properties: {token: {type: string}}}\n      api:");
+        let authorization = "type: oauth2_code, authorize_url: 'https://a.example/a', token_url: 'https://a.example/t'";
+        let more = "access_token_path: [credentials, token], redirect_params: [realm]";
+        let treatment = format!("authorization: {{{authorization}, {more}}}");
+        let connector = Connector::load("example", &manifest, Some(&treatment)).unwrap();
+        assert!(connector.check_config(&json!({"shop": "blue"})).is_empty());
+        assert_eq!(connector.check_config(&json!({})).len(), 1);
+        let asked = connector.asked_specification();
+        assert_eq!(asked["required"], json!(["shop"]));
+        assert!(asked["properties"].get("credentials").is_none() && asked["properties"].get("realm").is_none());
     }
 
     /// Hosts are those of the rendered addresses, or the listed ones; token endpoints are always among them.

@@ -1,7 +1,6 @@
 //! Connectors: as the operator sees them, and what a customer is told before agreeing.
 
 use futures_util::FutureExt;
-use serde_json::Value;
 use serde_json::json;
 
 use crate::api::paging::List;
@@ -83,7 +82,7 @@ impl services::Connectors for Connectors {
                 scopes: scopes.map(|scope| (scope.name.clone(), scope.text.clone())).collect(),
                 purposes,
                 retention: retention(&connector),
-                spec: spec(&connector),
+                spec: connector.asked_specification(),
                 authorize_origin: authorize_origin(&connector, &self.clock),
             })
         }
@@ -104,12 +103,8 @@ fn shown(connector: &Connector, disabled: bool) -> wire::connector::Connector {
         scopes: scopes.map(|scope| wire::connector::Scope { name: scope.name.clone(), text: scope.text.clone() }).collect(),
         purposes: connector.treatment.purposes.clone(),
         hosts: connector.treatment.hosts.iter().map(|host| host.template().source().to_owned()).collect(),
-        spec: spec(connector),
+        spec: connector.asked_specification(),
     }
-}
-
-fn spec(connector: &Connector) -> Value {
-    connector.manifest.spec.as_ref().map_or_else(|| json!({ "type": "object" }), |spec| spec.connection_specification.clone())
 }
 
 /// Where the authorization page is, when that does not depend on the configuration.
