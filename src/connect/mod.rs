@@ -310,6 +310,9 @@ impl Connecting {
             Err(error) => return Err(error.into()),
         };
         let connection = self.connections.by_key(pending.owner)?.ok_or(AuthorizationError::UnknownState)?;
+        if let State::Revoked(_) | State::Erased(_) = connection.state {
+            return Err(ConnectError::Ended { connection: connection.id, state: connection.state.name() });
+        }
         let connection = self.redeem(connection, &callback, &pending, actor).await?;
         Ok(Outcome::Connected(Box::new(connection)))
     }
