@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::Action;
 use crate::audit::Actor;
+use crate::authorization::AuthorizationError;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::connection::Active;
@@ -264,7 +265,7 @@ impl Pulls {
     async fn course(&self, course: Course) {
         let Course { connection, order, pull, runs } = course;
         let permit = connection.permit(self.inner.connections.gates());
-        let (mut failures, started, order) = (Vec::new(), runs.len(), Arc::new(order));
+        let (mut failures, order) = (Vec::new(), Arc::new(order));
         let mut readings = runs.into_iter().map(|run| {
             let (pulls, connection, permit, order) = (self.clone(), connection.clone(), permit.clone(), order.clone());
             async move { pulls.read(connection, permit, run, &order).await }
@@ -280,15 +281,15 @@ impl Pulls {
         }
         // What an old credential came to says nothing of one that has taken its place.
         let is_current = permit.is_ok_and(|permit| !permit.is_cancelled());
-        let settled = if is_current { self.settle(&connection, &failures, started).await } else { Ok(()) };
+        let settled = if is_current { self.settle(&connection, &failures).await } else { Ok(()) };
         if let Err(error) = settled {
             tracing::error!(pull = %pull, connection = %connection.id, error = &error as &dyn std::error::Error, "how a pull went is not kept for the schedule");
         }
     }
 
     /// What a pull's outcome means for the connection: its back-off, its `not_before`, or that it needs the customer.
-    async fn settle(&self, connection: &Connection<Active>, failures: &[RunError], started: usize) -> Result<(), RunError> {
-        if let Some(refusal) = needs_reauthorization(failures, started) {
+    async fn settle(&self, connection: &Connection<Active>, failures: &[RunError]) -> Result<(), RunError> {
+        if let Some(refusal) = needs_reauthorization(failures, connection.streams.len()) {
             let why = told(refusal, connection);
             let next = |active: Connection<Active>, at| active.needs_reauthorization(at, why).into();
             let suspended = self.inner.connections.suspend(connection.id, StopReason::NeedsReauthorization, Actor::System, next).await;
@@ -299,8 +300,9 @@ impl Pulls {
             };
         }
         let not_before = failures.iter().filter_map(RunError::not_before).max();
+        let failed = failures.iter().any(|failure| !failure.is_stop());
         let (connections, now) = (&self.inner.connections, self.inner.clock.now());
-        schedule::settle(connections, &self.inner.store, connection.key, now, !failures.is_empty(), not_before).await
+        schedule::settle(connections, &self.inner.store, connection.key, now, failed, not_before).await
     }
 
     /// A run, with its connection.
@@ -419,19 +421,19 @@ impl RunError {
             self,
             RunError::Closed(_)
                 | RunError::Stopping
-                | RunError::Fetch(FetchError::Closed { .. })
+                | RunError::Fetch(FetchError::Closed { .. } | FetchError::Authorization { source: AuthorizationError::Closed { .. } })
                 | RunError::Intake(IntakeError::Store(StoreError::GateClosed { .. }))
         )
     }
 }
 
 /// What the application said, when only the customer can help: a credential that it refuses, or an account that it forbids
-/// as a whole. One stream that is forbidden while others are read is a missing permission, not a lost connection.
-fn needs_reauthorization(failures: &[RunError], started: usize) -> Option<&FetchError> {
+/// as a whole: every one of its `streams`. One stream that is forbidden is a missing permission, not a lost connection.
+fn needs_reauthorization(failures: &[RunError], streams: usize) -> Option<&FetchError> {
     let fetches = || failures.iter().filter_map(|failure| if let RunError::Fetch(error) = failure { Some(error) } else { None });
     let refused = fetches().find(|error| error.needs_reauthorization());
-    let forbidden = || fetches().filter(|error| error.is_forbidden()).count() == started;
-    refused.or_else(|| fetches().next().filter(|_| started > 0 && forbidden()))
+    let forbidden = || fetches().filter(|error| error.is_forbidden()).count() == streams;
+    refused.or_else(|| fetches().next().filter(|_| forbidden()))
 }
 
 /// An error with its causes, as it is kept and shown: what lies below knows a connection by the numbers of its storage key,
