@@ -25,6 +25,7 @@ use governor::state::keyed::HashMapStateStore;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::connection::gate::Permit;
 use crate::connector::treatment;
 use crate::connector::treatment::BudgetScope;
@@ -89,6 +90,8 @@ pub struct Budget {
 #[derive(Debug, Clone)]
 struct Hold {
     until: Instant,
+    /// The same moment by the clock: whichever comes first, so that a machine that slept does not wait on.
+    at: Timestamp,
     reason: String,
 }
 
@@ -191,11 +194,12 @@ impl Budget {
 
     /// Lets no request of a connection start for some time: what a body says (`THROTTLED`), or what the scheduler kept.
     pub fn hold(&self, key: ConnectionKey, wait: Duration, reason: &str) {
-        let until = Instant::now() + wait.min(self.options.hold_max);
+        let wait = wait.min(self.options.hold_max);
+        let (until, at) = (Instant::now() + wait, after(self.clock.now(), wait));
         let mut holds = locked(&self.holds);
         match holds.get_mut(&key) {
             Some(hold) if hold.until >= until => {}
-            _ => drop(holds.insert(key, Hold { until, reason: reason.to_owned() })),
+            _ => drop(holds.insert(key, Hold { until, at, reason: reason.to_owned() })),
         }
     }
 
@@ -204,7 +208,7 @@ impl Budget {
             if self.options.waits == Waits::Skipped {
                 locked(&self.holds).remove(&permit.owner());
             } else if hold.until > deadline {
-                return Err(FetchError::NotBefore { until: after(self.clock.now(), left), reason: hold.reason });
+                return Err(FetchError::NotBefore { until: hold.at, reason: hold.reason });
             }
             self.pause(left, permit).await?;
         }
@@ -215,7 +219,7 @@ impl Budget {
         let mut holds = locked(&self.holds);
         let hold = holds.get(&key)?.clone();
         let left = hold.until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if left.is_zero() || hold.at <= self.clock.now() {
             holds.remove(&key);
             return None;
         }
