@@ -175,7 +175,7 @@ struct Inner {
     sources: Sources,
     clock: Clock,
     entropy: Entropy,
-    under_way: Mutex<HashMap<ConnectionKey, PullId>>,
+    under_way: Mutex<HashMap<ConnectionKey, Place>>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -215,6 +215,8 @@ impl Pulls {
             return Err(RunError::Stopping);
         }
         let connection = inner.connections.find(id)?;
+        self.settled(connection.key).await?;
+        let connection = inner.connections.find(id)?;
         let state = connection.state.name();
         let active = Arc::new(connection.active().map_err(|_| RunError::NotActive { connection: id, state })?);
         let streams = chosen(&active, &order.streams)?;
@@ -248,13 +250,25 @@ impl Pulls {
         Ok(Pull { pull, runs })
     }
 
+    /// Waits for a pull whose runs have all ended and that is still being settled: who has seen them end may pull again.
+    async fn settled(&self, owner: ConnectionKey) -> Result<(), RunError> {
+        let place = self.inner.under_way.lock().unwrap_or_else(PoisonError::into_inner).get(&owner).cloned();
+        let Some(Place { pull, ended }) = place else { return Ok(()) };
+        let runs = self.list(RunsOf::Pull(pull), None, usize::MAX)?;
+        if !runs.is_empty() && runs.iter().all(|known| known.run.state != RunState::Running) {
+            ended.cancelled().await;
+        }
+        Ok(())
+    }
+
     /// At most one pull of a connection at a time.
     fn claim(&self, connection: &Connection<Active>, pull: PullId) -> Result<Claim, RunError> {
         let mut under_way = self.inner.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         match under_way.get(&connection.key) {
-            Some(other) => Err(RunError::UnderWay { connection: connection.id, pull: *other }),
+            Some(other) => Err(RunError::UnderWay { connection: connection.id, pull: other.pull }),
             None => {
-                under_way.insert(connection.key, pull);
+                let place = Place { pull, ended: CancellationToken::new() };
+                under_way.insert(connection.key, place);
                 self.inner.sources.metrics.pulls_running.inc();
                 Ok(Claim { inner: self.inner.clone(), owner: connection.key })
             }
@@ -290,19 +304,24 @@ impl Pulls {
     /// What a pull's outcome means for the connection: its back-off, its `not_before`, or that it needs the customer.
     async fn settle(&self, connection: &Connection<Active>, failures: &[RunError]) -> Result<(), RunError> {
         if let Some(refusal) = needs_reauthorization(failures, connection.streams.len()) {
-            let why = told(refusal, connection);
-            let next = |active: Connection<Active>, at| active.needs_reauthorization(at, why).into();
-            let suspended = self.inner.connections.suspend(connection.id, StopReason::NeedsReauthorization, Actor::System, next).await;
-            return match suspended {
-                // Stopped by someone else meanwhile: that stands.
-                Ok(_) | Err(ConnectionError::State { .. }) => Ok(()),
-                Err(error) => Err(error.into()),
-            };
+            return self.suspend(connection, refusal).await;
         }
         let not_before = failures.iter().filter_map(RunError::not_before).max();
         let failed = failures.iter().any(|failure| !failure.is_stop());
         let (connections, now) = (&self.inner.connections, self.inner.clock.now());
         schedule::settle(connections, &self.inner.store, connection.key, now, failed, not_before).await
+    }
+
+    /// Closes the gate of a connection that needs its customer.
+    async fn suspend(&self, connection: &Connection<Active>, refusal: &FetchError) -> Result<(), RunError> {
+        let why = told(refusal, connection);
+        let next = |active: Connection<Active>, at| active.needs_reauthorization(at, why).into();
+        let suspended = self.inner.connections.suspend(connection.id, StopReason::NeedsReauthorization, Actor::System, next).await;
+        match suspended {
+            // Stopped by someone else meanwhile: that stands.
+            Ok(_) | Err(ConnectionError::State { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A run, with its connection.
@@ -393,6 +412,14 @@ pub enum RunsOf {
     All,
 }
 
+/// A pull under way.
+#[derive(Clone)]
+struct Place {
+    pull: PullId,
+    /// Cancelled when the pull has ended and is settled.
+    ended: CancellationToken,
+}
+
 /// The place of a pull among those under way; free again when dropped.
 struct Claim {
     inner: Arc<Inner>,
@@ -401,12 +428,22 @@ struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.inner.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.owner);
+        if let Some(place) = self.inner.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.owner) {
+            place.ended.cancel();
+        }
         self.inner.sources.metrics.pulls_running.dec();
     }
 }
 
 impl RunError {
+    /// What the application said, when it refuses the credential itself.
+    fn refusal(&self) -> Option<&FetchError> {
+        match self {
+            RunError::Fetch(error) if error.needs_reauthorization() => Some(error),
+            _ => None,
+        }
+    }
+
     /// Until when the application wants to be left alone.
     pub fn not_before(&self) -> Option<Timestamp> {
         match self {

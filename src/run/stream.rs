@@ -36,7 +36,14 @@ impl Pulls {
         order: &PullOrder,
     ) -> Result<(), RunError> {
         let mut ended = run.clone();
+        let held = permit.clone();
         let outcome = self.take_in(&connection, permit, run, order, &mut ended).await;
+        // Before the run reads as failed, so that nobody who sees that finds the connection open.
+        // What an old credential came to says nothing of one that has taken its place.
+        let is_current = held.is_ok_and(|permit| !permit.is_cancelled());
+        if let Some(refusal) = outcome.as_ref().err().and_then(RunError::refusal).filter(|_| is_current) {
+            self.suspend(&connection, refusal).await?;
+        }
         ended.ended_at = Some(self.inner.clock.now());
         ended.state = match &outcome {
             Ok(()) => RunState::Complete,
