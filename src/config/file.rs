@@ -27,7 +27,7 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Folders that hold connectors beside the built-in ones, later ones first in precedence.
     pub connector_dirs: Vec<PathBuf>,
-    /// Addresses (`host:port`, or `host` for any port) that may be reached although they are private or speak plain http.
+    /// Addresses (`host:port`; without a port, 443) that may be reached although they are private or speak plain http.
     pub egress_allow: Vec<String>,
     /// What this operator registered at each application, by connector name.
     pub connectors: BTreeMap<String, ConnectorConfig>,
