@@ -411,9 +411,9 @@ impl Connections {
         let expected = stored.as_ref().unwrap_or(&before);
         unit.expect(&key, Some(expected)).put(&key, &Connection::from(active.clone())).open_gate(key, epoch);
         unit.audit(entry(action, &actor, &before, now).to_leaf());
-        if let (State::Pending, Some(schedule)) = (&before.state, self.schedule(key)?) {
-            let due = now.checked_add(jiff::SignedDuration::from_secs(FIRST_PULL_SECONDS)).unwrap_or(now);
-            unit.put(&key, &Schedule { due, ..schedule });
+        if let Some(schedule) = self.schedule(key)? {
+            let earliest = now.checked_add(jiff::SignedDuration::from_secs(FIRST_PULL_SECONDS)).unwrap_or(now);
+            unit.put(&key, &Schedule { due: schedule.due.max(earliest), ..schedule });
         }
         also(&mut unit)?;
         self.store.commit(unit).await?;
