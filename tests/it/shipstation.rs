@@ -1,9 +1,22 @@
-//! ShipStation's stand-in behaves as that application is documented to.
+//! ShipStation's stand-in behaves as that application is documented to, and the embedded connector reads it whole.
 
+use std::collections::BTreeSet;
+
+use headgate::clock::Clock;
+use headgate::clock::Timestamp;
+use jiff::ToSpan;
+use jiff::civil::Date;
+use jiff::civil::DateTime;
 use reqwest::StatusCode;
 use serde_json::Value;
+use serde_json::json;
 use tokio::time::Duration;
 
+use crate::support::command::Served;
+use crate::support::command::headgate;
+use crate::support::house::TestHouse;
+use crate::support::house::morning;
+use crate::support::house::search;
 use crate::support::shipstation::Options;
 use crate::support::shipstation::ShipStation;
 
@@ -79,4 +92,165 @@ async fn refusals_have_their_shapes() {
     let seen = caller.application.seen();
     assert_eq!(seen.iter().map(|seen| seen.status).collect::<Vec<_>>(), [401, 400, 404, 200, 429, 200, 401]);
     assert_eq!((seen[1].path.as_str(), seen[1].query[0].0.as_str()), ("/orders", "page"));
+}
+
+const KEY: &str = "f00dcafe5eedbeef";
+const SECRET: &str = "a1b2:c3d4/e5f6+%";
+
+fn options() -> Options {
+    Options { key: KEY.into(), secret: SECRET.into(), ..Options::default() }
+}
+
+/// The configuration of a test directory that has `application` stand in for the real one.
+fn rewritten(application: &ShipStation) -> String {
+    format!("[connectors.shipstation.rewrite]\n\"https://ssapi.shipstation.com\" = \"{}\"\n", application.base_url())
+}
+
+fn config(start: Date) -> Value {
+    json!({"api_key": KEY, "api_secret": SECRET, "start_date": format!("{start}T00:00:00Z")})
+}
+
+/// The day of the newest order.
+fn last_day(application: &ShipStation) -> Date {
+    let changed = |order: &Value| order["modifyDate"].as_str().unwrap().parse::<DateTime>().unwrap().date();
+    application.records("orders").iter().map(changed).max().unwrap()
+}
+
+/// Goal: through the whole gateway the published payloads arrive as orders, shipments and products, each once and exactly,
+/// found by their business keys across streams; key and secret stand nowhere. Method: a served binary by a test clock, the
+/// command line beside it, an API key over TCP; two windows of time whose edge lies between the orders, several pages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_connector_reads_it_whole() {
+    let application = ShipStation::start(Options { page_size_max: 3, copies: 2, ..options() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (data, clock) = (folder.path().join("data"), folder.path().join("clock"));
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("headgate.toml"), rewritten(&application)).unwrap();
+    let day = last_day(&application);
+    std::fs::write(&clock, format!("{}T00:00:00Z", day + 7.days())).unwrap();
+    let file = folder.path().join("config.json");
+    std::fs::write(&file, config(day - 365.days()).to_string()).unwrap();
+
+    let served = Served::start(&data, &clock);
+    let words = ["--tenant", "acme", "--accept-policy", "--person", "Ada", "--organisation", "Acme", "--config"];
+    let connected = headgate(&data, &[&["connect", "shipstation"], &words[..], &[file.to_str().unwrap()]].concat());
+    assert_eq!((connected.code, &connected.result()["state"]), (0, &json!("active")), "{}", connected.text);
+    let connection = connected.result()["connection"].as_str().unwrap().to_owned();
+    let pulled = headgate(&data, &["run", &connection]);
+    assert_eq!(pulled.code, 0, "{}", pulled.text);
+
+    let mut told = connected.text + &pulled.text;
+    for (stream, kind, id) in
+        [("orders", "order", "orderId"), ("shipments", "shipment", "shipmentId"), ("products", "product", "productId")]
+    {
+        let listed = headgate(&data, &["records", &connection, "--stream", stream, "--limit", "500"]);
+        let records = listed.result()["items"].as_array().unwrap();
+        let sorted = |mut values: Vec<Value>| {
+            values.sort_by_key(|value| value[id].as_u64());
+            values
+        };
+        let expected = sorted(application.records(stream).to_vec());
+        assert_eq!(sorted(records.iter().map(|record| record["data"].clone()).collect()), expected, "{stream}");
+        assert!(records.iter().all(|record| record["kind"] == kind && record["version"] == 1));
+        let url = records[0]["tag"]["page"]["url"].as_str().unwrap();
+        assert!(url.starts_with(&format!("https://ssapi.shipstation.com/{stream}?")), "{url}");
+        told += &listed.text;
+    }
+    let seen = application.seen();
+    assert!(seen.iter().all(|seen| seen.status == 200), "{seen:?}");
+    let windows = |path: &str, name: &str| {
+        let of = seen.iter().filter(|seen| seen.path == path);
+        of.flat_map(|seen| seen.query.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone())).collect::<BTreeSet<_>>()
+    };
+    assert_eq!((windows("/orders", "modifyDateStart").len(), windows("/shipments", "createDateEnd").len()), (2, 2), "{seen:?}");
+
+    // Everything under one order number, and one record by each kind of key, over TCP.
+    let made = headgate(&data, &["keys", "create", "--role", "service", "--tenant", "acme", "--purpose", "shipping"]);
+    let bearer = made.result()["key"].as_str().unwrap().to_owned();
+    let http = reqwest::Client::builder().build().unwrap();
+    let find = async |kind: &str, value: &str| {
+        let value: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+        let request = http.get(format!("{}/v1/lineage/keys/{kind}/{value}", served.address)).bearer_auth(&bearer);
+        let answer = request.send().await.unwrap().text().await.unwrap();
+        let found: Value = serde_json::from_str(&answer).unwrap();
+        let items = found["items"].as_array().unwrap_or_else(|| panic!("{answer}"));
+        (items.iter().map(|item| item["stream"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>(), answer)
+    };
+    let order = application.records("orders")[0]["orderNumber"].as_str().unwrap().to_owned();
+    let (streams, answer) = find("order_number", &order).await;
+    assert_eq!(streams, ["orders", "shipments"].map(str::to_owned).into(), "{answer}");
+    told += &answer;
+    for (kind, stream, member) in [("tracking_number", "shipments", "trackingNumber"), ("sku", "products", "sku")] {
+        for record in application.records(stream) {
+            let (streams, answer) = find(kind, record[member].as_str().unwrap()).await;
+            assert!(streams.contains(stream), "{kind} {record} {answer}");
+            told += &answer;
+        }
+    }
+
+    // An hour later nothing is new; what is read again is what may have been missed. Nothing pulls by itself meanwhile.
+    let operator = headgate(&data, &["keys", "create", "--role", "operator"]).result()["key"].as_str().unwrap().to_owned();
+    let request = http.patch(format!("{}/v1/connections/{connection}", served.address)).bearer_auth(operator);
+    let unscheduled = request.json(&json!({"schedule": null})).send().await.unwrap();
+    assert_eq!(unscheduled.status(), StatusCode::OK);
+    std::fs::write(&clock, format!("{}T01:00:00Z", day + 7.days())).unwrap();
+    let again = headgate(&data, &["run", &connection, "--stream", "orders"]);
+    let run = &again.result()["runs"][0];
+    assert_eq!((again.code, &run["new"], &run["changed"], &run["requests"]), (0, &json!(0), &json!(0), &json!(1)), "{}", again.text);
+
+    told += &(again.text + &served.log());
+    let based = data_encoding::BASE64.encode(format!("{KEY}:{SECRET}").as_bytes());
+    let mut files = Vec::new();
+    for secret in [KEY, SECRET, &based] {
+        assert!(!told.contains(secret), "{secret} was told");
+        search(&data, &[secret], &mut files);
+    }
+    assert!(files.is_empty(), "{files:?}");
+}
+
+/// Goal: what the application says of its rate is obeyed: an allowance that others have spent is waited for once, and one that
+/// Headgate spends itself never leads to a refusal. Method: two requests in two seconds, both taken before the pull.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_rate_is_obeyed() {
+    let limits = Options { requests_per_window: 2, window: Duration::from_secs(2), page_size_max: 1, copies: 2, ..options() };
+    let application = ShipStation::start(limits).await;
+    let house = TestHouse::open(tempfile::tempdir().unwrap(), &rewritten(&application), morning()).await;
+    let connected = house.connect("shipstation", config(last_day(&application))).await;
+    let connection = connected["connection"].as_str().unwrap();
+    let http = reqwest::Client::builder().build().unwrap();
+    for _ in 0..2 {
+        let other = http.get(format!("{}/products", application.base_url())).basic_auth(KEY, Some(SECRET)).send().await.unwrap();
+        assert_eq!(other.status(), StatusCode::OK);
+    }
+    let order = json!({"streams": ["products"]});
+    let started = house.have("POST", &format!("/v1/connections/{connection}/runs"), Some(order)).await;
+    let run = house.ended(&started).await.remove(0);
+    let count = application.records("products").len();
+    assert_eq!((&run["state"], &run["new"], &run["requests"]), (&json!("complete"), &json!(count), &json!(count + 1)), "{run}");
+    let statuses: Vec<u16> = application.seen().iter().skip(2).map(|seen| seen.status).collect();
+    assert!(statuses[0] == 429 && statuses[1..].iter().all(|status| *status == 200), "{statuses:?}");
+    house.close().await;
+}
+
+/// Goal: when the customer regenerates the keys, the connection says that it needs them, asks nothing more, and keeps what it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn regenerated_keys_need_the_customer() {
+    let application = ShipStation::start(options()).await;
+    let day = last_day(&application);
+    let clock = Clock::manual(format!("{}T00:00:00Z", day + 7.days()).parse::<Timestamp>().unwrap());
+    let house = TestHouse::open(tempfile::tempdir().unwrap(), &rewritten(&application), clock).await;
+    let connected = house.connect("shipstation", config(day - 30.days())).await;
+    let connection = connected["connection"].as_str().unwrap();
+    assert!(house.pull(connection).await.iter().all(|run| run["state"] == "complete"));
+    application.regenerate_keys();
+    let runs = house.pull(connection).await;
+    assert!(runs.iter().any(|run| run["error"].as_str().is_some_and(|error| error.contains("401"))), "{runs:?}");
+    assert_eq!(house.state(connection).await, "needs_reauthorization");
+    let before = application.seen().len();
+    let (status, _) = house.ask("POST", &format!("/v1/connections/{connection}/runs"), Some(json!({}))).await;
+    assert_eq!((status.as_u16(), application.seen().len()), (409, before));
+    for stream in ["orders", "shipments", "products"] {
+        assert_eq!(house.records(connection, stream).await.len(), application.records(stream).len(), "{stream}");
+    }
+    house.close().await;
 }

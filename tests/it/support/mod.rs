@@ -1,5 +1,10 @@
-//! What the tests stand on: applications on loopback sockets, and the real binary as a process.
+//! What the tests stand on: applications on loopback sockets, a gateway in this process, and the real binary as a process.
 
+pub mod command;
+pub mod house;
+pub mod http;
 pub mod installation;
+pub mod mock_provider;
+pub mod oauth_server;
 pub mod proof;
 pub mod shipstation;
