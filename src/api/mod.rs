@@ -308,6 +308,7 @@ pub static ROUTES: &[Route] = &[
         on(m, handlers::connections::reconnect)
     })
     .access(Access::Local)
+    .optional_body(wire::connection::RECONNECT_ORDER)
     .answers(&[json(StatusCode::OK, "The connection, and where to authorize it", wire::connection::CONNECTED)])
     .problems(&[Kind::GateClosed, Kind::StateConflict]),
     Route::new(Verb::Post, "/admin/keys", "Makes an API key", |m| on(m, handlers::keys::create))

@@ -79,7 +79,12 @@ pub trait Connections: Send + Sync {
     /// What stopping or erasing it would touch.
     fn impact<'a>(&'a self, scope: Scope<'a>, id: ConnectionId) -> Reply<'a, wire::connection::Impact>;
     /// Begins a new authorization of the same connection.
-    fn reconnect<'a>(&'a self, by: &'a Principal, id: ConnectionId) -> Reply<'a, wire::connection::Connected>;
+    fn reconnect<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: ConnectionId,
+        order: wire::connection::ReconnectOrder,
+    ) -> Reply<'a, wire::connection::Connected>;
     /// The connection whose authorization waits for this `state`, which is not used up by asking.
     fn pending<'a>(&'a self, state: &'a str) -> Reply<'a, Option<ConnectionId>>;
     /// The application's redirect: its query, state and code within. The connection that it completed, or refused.

@@ -168,7 +168,7 @@ fn located(connector: &str) -> Result<String, Failure> {
     absolute.into_os_string().into_string().map_err(|_| Failure::File { path: path.into(), fault: "has a name that is no UTF-8".into() })
 }
 
-fn read_config(path: &Path) -> Result<Value, Failure> {
+pub(super) fn read_config(path: &Path) -> Result<Value, Failure> {
     let access = |source| Failure::FileAccess { path: path.into(), act: "read", source };
     let source: Box<dyn Read> =
         if path == Path::new("-") { Box::new(std::io::stdin()) } else { Box::new(std::fs::File::open(path).map_err(access)?) };

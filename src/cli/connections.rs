@@ -1,5 +1,7 @@
 //! `headgate connections`: what is connected.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use serde_json::Value;
 use serde_json::json;
@@ -41,6 +43,10 @@ pub enum Connections {
     Reconnect {
         /// The connection's id.
         id: String,
+        /// A JSON file with another configuration, such as a new API key; - reads standard input. For connections that
+        /// are authorized by their configuration alone.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
 }
 
@@ -79,8 +85,10 @@ impl Connections {
             Connections::Show { id } => show_whole(session, &id).await,
             Connections::Pause { id } => show(session, Request::patch(["v1", "connections", &id], json!({"state": "paused"}))).await,
             Connections::Resume { id } => show(session, Request::patch(["v1", "connections", &id], json!({"state": "active"}))).await,
-            Connections::Reconnect { id } => {
-                let request = Request::post(["admin", "connections", &id, "reconnect"], json!({}));
+            Connections::Reconnect { id, config } => {
+                let config = config.as_deref().map(connect::read_config).transpose()?;
+                let order = config.map_or_else(|| json!({}), |config| json!({ "config": config }));
+                let request = Request::post(["admin", "connections", &id, "reconnect"], order).carrying_file();
                 connect::authorize(session, &request).await
             }
         }

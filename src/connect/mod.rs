@@ -20,6 +20,7 @@ use crate::authorization::code::Redeemed;
 use crate::authorization::keeping::Authorizations;
 use crate::authorization::revocation_endpoint;
 use crate::clock::Clock;
+use crate::connection::Active;
 use crate::connection::Connection;
 use crate::connection::ConnectionError;
 use crate::connection::Connections;
@@ -28,6 +29,7 @@ use crate::connection::DefinitionError;
 use crate::connection::Definitions;
 use crate::connection::NewConnection;
 use crate::connection::State;
+use crate::connection::credential::Credential;
 use crate::connection::credential::CredentialError;
 use crate::connection::gate::GateClosed;
 use crate::connection::merged;
@@ -75,6 +77,12 @@ pub enum ConnectError {
         stream: String,
         /// What there is.
         streams: String,
+    },
+    /// A configuration was given for what its customer authorizes at the application.
+    #[error("connections of `{connector}` are authorized by their customer at the application; reconnect without a configuration")]
+    NotByConfig {
+        /// The connector.
+        connector: String,
     },
     /// The connection cannot be authorized again.
     #[error("connection {connection} is {state} and cannot be authorized again; connect anew")]
@@ -243,25 +251,57 @@ impl Connecting {
         Ok(Connected { connection: open.into(), authorize_url: None })
     }
 
-    /// Begins a new authorization of a connection that exists.
+    /// Begins a new authorization of a connection that exists; or opens it with another configuration, where that is all
+    /// it is authorized by.
     ///
     /// # Errors
     /// [`ConnectError::Ended`] when it is revoked or erased.
-    pub async fn reconnect(&self, id: ConnectionId, actor: Actor) -> Result<Connected, ConnectError> {
+    pub async fn reconnect(&self, id: ConnectionId, config: Option<Map<String, Value>>, actor: Actor) -> Result<Connected, ConnectError> {
         let connection = self.connections.find(id)?;
         if let State::Revoked(_) | State::Erased(_) = connection.state {
             return Err(ConnectError::Ended { connection: id, state: connection.state.name() });
         }
         let connector = self.definitions.load(&connection.connector)?;
         if Grants::needs_customer(&connector) {
+            if config.is_some() {
+                return Err(ConnectError::NotByConfig { connector: connector.name.clone() });
+            }
             let authorize_url = Some(self.begin(&connection, &connector).await?);
             return Ok(Connected { connection, authorize_url });
         }
-        if let State::Active(_) = connection.state {
+        if let (State::Active(_), None) = (&connection.state, &config) {
             return Ok(Connected { connection, authorize_url: None });
         }
-        let open = self.connections.activate(connection, Action::ConnectionReconnected, actor, |_| Ok(())).await?;
+        let open = match config {
+            Some(config) => self.reconfigure(connection, &connector, config, actor).await?,
+            None => self.connections.activate(connection, Action::ConnectionReconnected, actor, |_| Ok(())).await?,
+        };
         Ok(Connected { connection: open.into(), authorize_url: None })
+    }
+
+    /// Opens a connection with another configuration, such as a new API key; what used the old one is stopped first.
+    async fn reconfigure(
+        &self,
+        connection: Connection,
+        connector: &Connector,
+        config: Map<String, Value>,
+        actor: Actor,
+    ) -> Result<Connection<Active>, ConnectError> {
+        let whole = Value::Object(config.clone());
+        let problems = connector.check_config(&whole);
+        if !problems.is_empty() {
+            return Err(ConnectError::Config { problems });
+        }
+        self.grants.hosts(connector, &whole)?;
+        let (config, secrets) = split(config, &connector.secret_paths());
+        let (key, credentials) = (connection.key, self.connections.credentials());
+        let generation = credentials.load(key).map_err(ConnectionError::from)?.generation;
+        let credential = Credential { generation, ..Credential::of_config(&secrets) };
+        let also = |unit: &mut Unit| {
+            credentials.put(unit, key, &credential)?;
+            self.connections.put_config(unit, key, &config)
+        };
+        Ok(self.connections.reopen(connection, Action::ConnectionReconnected, actor, also).await?)
     }
 
     /// Makes a link; what it needs is durable before it is shown.

@@ -242,7 +242,7 @@ async fn regenerated_keys_need_the_customer() {
     let connected = house.connect("shipstation", config(day - 30.days())).await;
     let connection = connected["connection"].as_str().unwrap();
     assert!(house.pull(connection).await.iter().all(|run| run["state"] == "complete"));
-    application.regenerate_keys();
+    let secret = application.regenerate_keys();
     let runs = house.pull(connection).await;
     assert!(runs.iter().any(|run| run["error"].as_str().is_some_and(|error| error.contains("401"))), "{runs:?}");
     assert_eq!(house.state(connection).await, "needs_reauthorization");
@@ -252,5 +252,14 @@ async fn regenerated_keys_need_the_customer() {
     for stream in ["orders", "shipments", "products"] {
         assert_eq!(house.records(connection, stream).await.len(), application.records(stream).len(), "{stream}");
     }
+    // A reconnect with the new secret opens the same connection; one that does not fit changes nothing.
+    let path = format!("/admin/connections/{connection}/reconnect");
+    let (status, _) = house.ask("POST", &path, Some(json!({"config": {"api_key": KEY}}))).await;
+    assert_eq!((status.as_u16(), house.state(connection).await.as_str()), (422, "needs_reauthorization"));
+    let mut renewed = config(day - 30.days());
+    renewed["api_secret"] = secret.into();
+    let (status, answer) = house.ask("POST", &path, Some(json!({"config": renewed}))).await;
+    assert_eq!((status.as_u16(), &answer["connection"], &answer["state"]), (200, &json!(connection), &json!("active")));
+    assert!(house.pull(connection).await.iter().all(|run| run["state"] == "complete"));
     house.close().await;
 }

@@ -23,6 +23,7 @@ use crate::api::wire::connection::ConnectOrder;
 use crate::api::wire::connection::Connected;
 use crate::api::wire::connection::Connection;
 use crate::api::wire::connection::Impact;
+use crate::api::wire::connection::ReconnectOrder;
 use crate::ids::ConnectionId;
 use crate::ids::TenantId;
 
@@ -76,6 +77,11 @@ pub async fn impact(State(api): State<Arc<Api>>, by: Principal, Id(id): Id<Conne
 }
 
 /// `POST /admin/connections/{id}/reconnect`
-pub async fn reconnect(State(api): State<Arc<Api>>, by: Principal, Id(id): Id<ConnectionId>) -> Result<Answer<Connected>, Problem> {
-    api.services.connections.reconnect(&by, id).await.map(Answer)
+pub async fn reconnect(
+    State(api): State<Arc<Api>>,
+    by: Principal,
+    Id(id): Id<ConnectionId>,
+    Json(order): Json<ReconnectOrder>,
+) -> Result<Answer<Connected>, Problem> {
+    api.services.connections.reconnect(&by, id, order).await.map(Answer)
 }

@@ -346,7 +346,12 @@ impl Connections for Fake {
         done(self.find(scope, id).map(|found| wire::connection::Impact { connection: id, state: found.state, streams, pulls_running: 0 }))
     }
 
-    fn reconnect<'a>(&'a self, by: &'a Principal, id: ConnectionId) -> Reply<'a, wire::connection::Connected> {
+    fn reconnect<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: ConnectionId,
+        _: wire::connection::ReconnectOrder,
+    ) -> Reply<'a, wire::connection::Connected> {
         let found = self.find(by.scope(), id).map(|found| self.act(found));
         done(found.map(|found| wire::connection::Connected { connection: id, state: found.state, authorize_url: None }))
     }

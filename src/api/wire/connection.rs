@@ -140,6 +140,18 @@ pub const CONNECT_ORDER: Schema = Schema {
     },
 };
 
+/// What a new authorization needs.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct ReconnectOrder {
+    /// Another configuration, whole, for a connection that is authorized by its configuration alone. May hold secrets: not
+    /// to be logged.
+    pub config: Option<Map<String, Value>>,
+}
+
+/// The schema of [`ReconnectOrder`].
+pub const RECONNECT_ORDER: Schema =
+    Schema { name: "ReconnectOrder", make: || object(&[], &[("config", serde_json::json!({ "type": "object" }))]) };
+
 /// What connecting came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Connected {

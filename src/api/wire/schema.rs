@@ -31,6 +31,7 @@ pub const ALL: &[Schema] = &[
     wire::connection::CONNECTION,
     wire::connection::CONNECTIONS,
     wire::connection::CONNECT_ORDER,
+    wire::connection::RECONNECT_ORDER,
     wire::connection::CONNECTED,
     wire::connection::CHANGE,
     wire::connection::IMPACT,

@@ -40,8 +40,8 @@ impl Connecting {
     }
 
     /// Begins a new authorization.
-    pub async fn reconnect(&self, by: &Principal, id: ConnectionId) -> Result<wire::Connected, Problem> {
-        Ok(shown(self.connecting.reconnect(id, by.actor()).await?))
+    pub async fn reconnect(&self, by: &Principal, id: ConnectionId, order: wire::ReconnectOrder) -> Result<wire::Connected, Problem> {
+        Ok(shown(self.connecting.reconnect(id, order.config, by.actor()).await?))
     }
 
     /// Whose authorization waits for this state.

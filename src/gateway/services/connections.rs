@@ -184,13 +184,13 @@ impl services::Connections for Connections {
         .boxed()
     }
 
-    fn reconnect<'a>(&'a self, by: &'a Principal, id: ConnectionId) -> Reply<'a, wire::Connected> {
+    fn reconnect<'a>(&'a self, by: &'a Principal, id: ConnectionId, order: wire::ReconnectOrder) -> Reply<'a, wire::Connected> {
         async move {
             let connection = visible::connection(&self.registry, by.scope(), id)?;
             if matches!(connection.state, State::Revoked(_) | State::Erased(_)) {
                 return Err(gate_closed(&connection));
             }
-            self.connecting.reconnect(by, connection.id).await
+            self.connecting.reconnect(by, connection.id, order).await
         }
         .boxed()
     }

@@ -92,7 +92,8 @@ impl ShipStation {
         let address = listener.local_addr().expect("an address");
         let lists = RESOURCES.map(|resource| resource.records(options.copies));
         let window = (Instant::now(), 0);
-        let app = Arc::new(App { options, lists, keys_good: Mutex::new(true), window: Mutex::new(window), seen: Mutex::default() });
+        let secret = Mutex::new(options.secret.clone());
+        let app = Arc::new(App { options, lists, secret, window: Mutex::new(window), seen: Mutex::default() });
         let router = Router::new().fallback(serve).with_state(app.clone());
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
@@ -116,9 +117,11 @@ impl ShipStation {
         lock(&self.app.seen).clone()
     }
 
-    /// Makes the keys worthless, as when the customer regenerates them.
-    pub fn regenerate_keys(&self) {
-        *lock(&self.app.keys_good) = false;
+    /// Another secret in the place of the old one, as when the customer regenerates it.
+    pub fn regenerate_keys(&self) -> String {
+        let mut secret = lock(&self.app.secret);
+        secret.push_str("-regenerated");
+        secret.clone()
     }
 }
 
@@ -211,7 +214,8 @@ fn samples() -> PathBuf {
 struct App {
     options: Options,
     lists: [Vec<Value>; 3],
-    keys_good: Mutex<bool>,
+    /// The API secret that is good now.
+    secret: Mutex<String>,
     /// When the window began, and the requests in it.
     window: Mutex<(Instant, u32)>,
     seen: Mutex<Vec<Seen>>,
@@ -259,10 +263,10 @@ impl App {
     }
 
     fn answer(&self, path: &str, query: &[(String, String)], headers: &HeaderMap) -> Answer {
-        let Options { key, secret, .. } = &self.options;
+        let (key, secret) = (&self.options.key, lock(&self.secret).clone());
         let wanted = format!("Basic {}", BASE64.encode(format!("{key}:{secret}").as_bytes()));
         let given = headers.get(header::AUTHORIZATION).is_some_and(|value| value.as_bytes() == wanted.as_bytes());
-        if !given || !*lock(&self.keys_good) {
+        if !given {
             // The body is that of the framework that the application runs on (k).
             return (StatusCode::UNAUTHORIZED, json!({"Message": "Authorization has been denied for this request."}));
         }
