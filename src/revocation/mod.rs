@@ -12,6 +12,8 @@ mod surrender;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +61,8 @@ use self::surrender::RevokingRow;
 const RETRY_FIRST: Duration = Duration::from_secs(5);
 /// The longest such wait.
 const RETRY_MAX: Duration = Duration::from_secs(3600);
+/// Connections of a wide scope that are settled side by side.
+const SETTLED_AT_ONCE: usize = 64;
 /// Connections looked at in one step of a wide scope.
 const SCOPE_STEP: usize = 500;
 
@@ -195,11 +199,9 @@ impl Revocations {
             let closed = self.connections.gates().close(&owners, StopReason::Revoked, at).await;
             closed.map_err(|source| RevocationError::NotDurable { count: owners.len(), source })?;
         }
-        let mut stopped = Vec::with_capacity(connections.len());
-        for connection in connections {
-            stopped.push(self.settle(connection, at, reason.clone(), actor).await);
-        }
-        Ok(stopped)
+        // Side by side, so that they share the store's syncs; answered in their order.
+        let settled = stream::iter(connections).map(|connection| self.settle(connection, at, reason.clone(), actor));
+        Ok(settled.buffered(SETTLED_AT_ONCE).collect().await)
     }
 
     /// Does what follows a stop; when that fails it is tried again until it works, for the stop itself stands.

@@ -19,6 +19,8 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use ring::rand::SecureRandom;
 
@@ -48,6 +50,8 @@ const ROOT: &str = "root";
 pub struct FileKeyring {
     folder: PathBuf,
     entropy: Entropy,
+    /// Whole entries in the list of destroyed keys, once it was read: each addition would read it again otherwise.
+    listed: Mutex<Option<usize>>,
     #[cfg(test)]
     fault: fault::Fault,
 }
@@ -97,6 +101,7 @@ impl FileKeyring {
         FileKeyring {
             folder: folder.to_owned(),
             entropy,
+            listed: Mutex::new(None),
             #[cfg(test)]
             fault: fault::Fault::default(),
         }
@@ -263,11 +268,17 @@ impl Keyring for FileKeyring {
 
     fn record_destroyed(&self, keys: &[DestroyedKey]) -> Result<(), VaultError> {
         let path = self.folder.join(DESTROYED);
-        let whole = self.destroyed()?.len() * list::ENTRY_BYTES;
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = fs::metadata(&path).map_or(0, |file| file.len());
+        // Taken, so that a failed addition is followed by a fresh look; a list of another length is looked at anew as well.
+        let entries = match listed.take().filter(|entries| (entries * list::ENTRY_BYTES) as u64 == bytes) {
+            Some(entries) => entries,
+            None => self.destroyed()?.len(),
+        };
         let append = || {
             self.step()?;
             let mut file = OpenOptions::new().append(true).open(&path)?;
-            file.set_len(whole as u64)?;
+            file.set_len((entries * list::ENTRY_BYTES) as u64)?;
             for key in keys {
                 self.step()?;
                 file.write_all(&list::entry(key))?;
@@ -275,7 +286,9 @@ impl Keyring for FileKeyring {
             self.step()?;
             file.sync_all()
         };
-        append().map_err(|source| VaultError::io("add to", &path, source))
+        append().map_err(|source| VaultError::io("add to", &path, source))?;
+        *listed = Some(entries + keys.len());
+        Ok(())
     }
 }
 
