@@ -26,6 +26,7 @@ use crate::api::pages::Page;
 use crate::api::pages::fields;
 use crate::api::pages::fields::Field;
 use crate::api::pages::fields::FieldFault;
+use crate::api::pages::prose::prose;
 use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::api::services::Notice;
@@ -208,7 +209,7 @@ impl Sheet {
     fn acknowledgements(&self, form: &Form, faults: &[FieldFault]) -> Markup {
         html! {
             h2 { "The policy, version " (self.policy.version) }
-            div class="policy" tabindex="0" role="region" aria-label="Policy" { pre { (self.policy.text) } }
+            div class="policy" tabindex="0" role="region" aria-label="Policy" { (prose(self.policy.text, 2)) }
             fieldset id="acknowledge" {
                 legend { "Please acknowledge each" }
                 @for acknowledgement in &self.policy.acknowledgements {

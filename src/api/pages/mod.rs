@@ -18,6 +18,7 @@ pub mod connect;
 pub mod docs;
 pub mod fields;
 pub mod problems;
+pub mod prose;
 
 /// A page and its status.
 pub struct Page {
