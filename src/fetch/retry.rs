@@ -15,7 +15,6 @@ use crate::clock::Clock;
 use crate::connection::gate::Permit;
 
 use super::FetchError;
-use super::client::Incoming;
 use super::wait::Cut;
 use super::wait::Waits;
 use super::wait::after;
@@ -114,22 +113,6 @@ where
     }
 }
 
-/// Judges an attempt by HTTP's own rules. `idempotent` says whether the request may be repeated although it may have taken
-/// effect: true for reads. `wait` is what the answer's headers ask for ([`super::budget::Budget::observe`] has it).
-pub fn judge(outcome: Result<Incoming, FetchError>, idempotent: bool, wait: Option<Duration>) -> Attempt<Incoming> {
-    let error = match outcome {
-        Ok(answer) if answer.status < 400 => return Attempt::Done(answer),
-        Ok(answer) => answer.refusal(),
-        Err(error) => error,
-    };
-    // A refusal by rate is no effect, so it may be repeated in any case.
-    let refused = matches!(error, FetchError::Status { status: 429 | 503, .. });
-    match error.is_transient() && (idempotent || refused || !error.may_have_arrived()) {
-        true => Attempt::Again { cause: error, wait },
-        false => Attempt::Failed(error),
-    }
-}
-
 fn stopped(cause: &FetchError) -> FetchError {
     FetchError::Closed { method: "the next attempt after:".into(), url: cause.to_string(), sent: false, source: None }
 }
@@ -210,13 +193,5 @@ mod tests {
             gates.close(OWNER).await;
         });
         assert!(matches!(outcome, Err(FetchError::Closed { .. })) && started.elapsed() < Duration::from_millis(1250));
-    }
-
-    /// What may have taken effect is repeated only when that does no harm.
-    #[test]
-    fn only_harmless_requests_are_repeated() {
-        let repeated = |status, idempotent| matches!(judge(Err(fault(status)), idempotent, None), Attempt::Again { .. });
-        assert!(repeated(500, true) && !repeated(500, false) && repeated(429, false) && repeated(503, false));
-        assert!(!repeated(400, true) && !repeated(401, true) && !repeated(404, true));
     }
 }

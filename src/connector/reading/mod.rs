@@ -12,7 +12,6 @@ mod cursor;
 mod error_policy;
 mod pager;
 mod partition;
-mod redaction;
 mod request;
 mod selector;
 #[cfg(test)]
@@ -33,7 +32,6 @@ pub use pager::PageSeen;
 pub use pager::Pager;
 pub use pager::Target;
 pub use partition::Partition;
-pub use redaction::Redaction;
 pub use request::Body;
 pub use request::PlacedSecret;
 pub use request::RequestPlan;
@@ -41,7 +39,6 @@ pub use request::Requests;
 pub use request::SecretPlace;
 pub use selector::Selection;
 pub use selector::Selector;
-pub use token::TokenAnswer;
 pub use token::TokenPlan;
 
 /// Whether a reading reproduces the reference engine's mistakes.

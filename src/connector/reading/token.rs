@@ -1,4 +1,5 @@
-//! How an OAuth authenticator of a manifest gets its access tokens: what is asked, and what the answer says.
+//! How an OAuth authenticator of a manifest gets its access tokens: what is asked. The answer is read where every token
+//! answer is, in `authorization`.
 //!
 //! Source: RFC 6749 and the OAuth authenticator of airbyte-cdk (LOWCODE.md section 4.10).
 
@@ -13,11 +14,6 @@ use crate::connector::expression::Scope;
 use crate::connector::reading::ReadingError;
 use crate::secret::Secret;
 
-/// How deep the answer is searched for the token.
-const SEARCH_DEPTH: usize = 5;
-/// The lifetime that is assumed when the answer names none, in seconds.
-pub const LIFETIME_DEFAULT_S: u64 = 3600;
-
 /// A request for an access token: a POST of a form. Everything in it may be secret.
 #[derive(Debug)]
 pub struct TokenPlan {
@@ -27,17 +23,6 @@ pub struct TokenPlan {
     pub headers: Vec<(String, Secret<String>)>,
     /// The form's fields.
     pub form: Vec<(String, Secret<String>)>,
-}
-
-/// What the answer to a token request says.
-#[derive(Debug)]
-pub struct TokenAnswer {
-    /// The access token.
-    pub access_token: Secret<String>,
-    /// A new refresh token, which replaces the old one.
-    pub refresh_token: Option<Secret<String>>,
-    /// The access token's lifetime, in seconds.
-    pub expires_in_s: u64,
 }
 
 impl TokenPlan {
@@ -73,34 +58,6 @@ impl TokenPlan {
             }
         }
         Ok(TokenPlan { url, headers, form: form.into_iter().map(|(name, value)| (name, Secret::new(value))).collect() })
-    }
-}
-
-impl TokenAnswer {
-    /// What a JSON body says; nothing when it has no access token.
-    pub fn read(oauth: &OAuthAuthenticator, body: &Value) -> Option<Self> {
-        let find = |name: &str| search(body, name, SEARCH_DEPTH);
-        let access_token = find(&oauth.access_token_name)?.as_str().filter(|token| !token.is_empty())?;
-        let refresh_token = find(&oauth.refresh_token_name).and_then(Value::as_str).filter(|token| !token.is_empty());
-        let expires_in = find(&oauth.expires_in_name);
-        let expires_in = expires_in.and_then(|value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()));
-        Some(TokenAnswer {
-            access_token: Secret::new(access_token.to_owned()),
-            refresh_token: refresh_token.map(|token| Secret::new(token.to_owned())),
-            expires_in_s: expires_in.filter(|seconds| *seconds >= 0.0).map_or(LIFETIME_DEFAULT_S, |seconds| seconds as u64),
-        })
-    }
-}
-
-/// The first member called `name`, at this level before deeper ones.
-fn search<'v>(value: &'v Value, name: &str, depth: usize) -> Option<&'v Value> {
-    if depth == 0 {
-        return None;
-    }
-    match value {
-        Value::Object(map) => map.get(name).or_else(|| map.values().find_map(|value| search(value, name, depth - 1))),
-        Value::Array(items) => items.iter().find_map(|value| search(value, name, depth - 1)),
-        _ => None,
     }
 }
 
@@ -168,21 +125,5 @@ mod tests {
         );
         let header = form("grant_type: client_credentials, refresh_request_headers: {Authorization: Basic x}");
         assert_eq!(header, pairs(&[("grant_type", "client_credentials")]));
-    }
-
-    /// Token and lifetime are found wherever the answer has them, to a depth.
-    #[test]
-    fn answers_are_read() {
-        let oauth = oauth("access_token_name: token");
-        let read = |body: Value| TokenAnswer::read(&oauth, &body);
-        let answer = read(json!({"data": {"token": "t", "expires_in": "60", "refresh_token": "n"}})).unwrap();
-        assert_eq!((answer.access_token.expose().as_str(), answer.expires_in_s), ("t", 60));
-        assert_eq!(answer.refresh_token.unwrap().expose(), "n");
-        assert_eq!(read(json!({"token": "t"})).unwrap().expires_in_s, LIFETIME_DEFAULT_S);
-        for refused in
-            [json!({"access_token": "t"}), json!({"token": ""}), json!([]), json!({"a": {"a": {"a": {"a": {"a": {"token": "t"}}}}}})]
-        {
-            assert!(read(refused.clone()).is_none(), "{refused}");
-        }
     }
 }

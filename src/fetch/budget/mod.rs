@@ -32,10 +32,6 @@ use crate::connector::treatment::BudgetScope;
 use crate::ids::ConnectionKey;
 
 use super::FetchError;
-use super::client::Client;
-use super::client::Incoming;
-use super::egress::AllowedHosts;
-use super::request::Request;
 use super::wait::Cut;
 use super::wait::Waits;
 use super::wait::after;
@@ -159,17 +155,6 @@ impl Budget {
             BudgetScope::Application => 2,
         });
         Self { name: name.to_owned(), rules: rules.to_vec(), limiters, holds: Mutex::default(), options, clock }
-    }
-
-    /// Waits for the budget, sends, and notes what the answer says about the next request.
-    ///
-    /// # Errors
-    /// As [`Budget::acquire`] and [`Client::send`].
-    pub async fn send(&self, client: &Client, request: &Request, hosts: &AllowedHosts, permit: &Permit) -> Result<Incoming, FetchError> {
-        self.acquire(permit).await?;
-        let answer = client.send(request, hosts, permit).await?;
-        self.observe(permit.owner(), answer.status, &answer.headers);
-        Ok(answer)
     }
 
     /// Waits until one request may start.
