@@ -58,7 +58,7 @@ pub(super) fn find(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// The digits of a JSON number, when it stands for a card number.
+/// The digits of a JSON number, when it stands for a card number; of any other text nothing.
 pub(super) fn of_number(number: &str) -> Option<String> {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -70,7 +70,8 @@ pub(super) fn of_number(number: &str) -> Option<String> {
     let padding = shift.checked_sub(fraction.len())?;
     let digits = format!("{}{fraction}{:0<padding$}", whole.trim_start_matches('-'), "");
     let digits = digits.trim_start_matches('0');
-    (digits.len() >= IDENTIFIER_DIGITS_MIN && is_card(digits.as_bytes())).then(|| digits.to_owned())
+    let number = digits.len() >= IDENTIFIER_DIGITS_MIN && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (number && is_card(digits.as_bytes())).then(|| digits.to_owned())
 }
 
 /// Whether ASCII `digits`, with nothing between them, are a card number.

@@ -218,8 +218,8 @@ fn stars(card: &str) -> String {
     card.chars().map(hide).collect()
 }
 
-/// Whether a closer look is needed: thirteen digits with no more than separators (or a number's point) between them, or
-/// an escape that can hide a digit.
+/// Whether a closer look is needed: digits, with no more than separators (or a number's point) between them, that would be a
+/// card number if nothing around them spoke against it, or an escape that can hide a digit.
 ///
 /// Thirteen digits cover every thirteenth byte, so most bytes are not even looked at.
 fn may_hold_card(raw: &[u8]) -> bool {
@@ -233,12 +233,19 @@ fn may_hold_card(raw: &[u8]) -> bool {
         }
         let start = raw[..at].iter().rposition(|&byte| !within(byte)).map_or(0, |before| before + 1);
         let end = raw[at..].iter().position(|&byte| !within(byte)).map_or(raw.len(), |length| at + length);
-        if has_long_run(&raw[start..end]) {
+        if has_long_run(&raw[start..end]) && is_suspect(&raw[start..end], raw.get(end)) {
             return true;
         }
         at = end + stride;
     }
     raw.contains(&b'\\') && raw.windows(2).any(|pair| pair == b"\\u")
+}
+
+/// Whether these digits and separators would be a card number as a text, or as a bare number; `after` is the byte behind them.
+fn is_suspect(run: &[u8], after: Option<&u8>) -> bool {
+    // Only digits, spaces, dashes and points: never anything but UTF-8.
+    let run = std::str::from_utf8(run).unwrap_or_default();
+    matches!(after, Some(b'e' | b'E')) || !card::find(run).is_empty() || card::of_number(run.trim_matches(' ')).is_some()
 }
 
 fn has_long_run(bytes: &[u8]) -> bool {
