@@ -13,7 +13,7 @@ mod operational;
 mod page;
 mod patch;
 mod pointer;
-mod scan;
+pub(crate) mod scan;
 #[cfg(test)]
 mod scrawl;
 mod tag;

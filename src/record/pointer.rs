@@ -62,7 +62,7 @@ fn walk(scanner: &mut Scanner<'_>, raw: &[u8], steps: &[String], found: &mut Vec
         Some(b'{') => {
             let before = found.len();
             scanner.members(|scanner, name| {
-                if name.decode(raw) != step.as_str() {
+                if !name.is(raw, step) {
                     return scanner.value().map(drop);
                 }
                 found.truncate(before);

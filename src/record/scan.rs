@@ -33,39 +33,44 @@ pub enum JsonError {
 
 /// A string of the text: the range between its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Text {
-    pub(super) inner: Range<usize>,
+pub(crate) struct Text {
+    pub(crate) inner: Range<usize>,
     /// Whether a backslash is in it; without one the bytes are the string.
-    pub(super) escaped: bool,
+    pub(crate) escaped: bool,
 }
 
 /// Reads one JSON value from left to right. Every method leaves it behind what it read.
-pub(super) struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     raw: &'a [u8],
     at: usize,
     depth: usize,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(raw: &'a [u8]) -> Result<Self, JsonError> {
+    pub(crate) fn new(raw: &'a [u8]) -> Result<Self, JsonError> {
         std::str::from_utf8(raw).map_err(|error| JsonError::NotUtf8 { offset: error.valid_up_to() })?;
         let mut scanner = Self { raw, at: 0, depth: 0 };
         scanner.skip_space();
         Ok(scanner)
     }
 
-    pub(super) fn peek(&self) -> Option<u8> {
+    /// The offset of what comes next.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.raw.get(self.at).copied()
     }
 
     /// Refuses anything but white space behind the value.
-    pub(super) fn finish(&mut self) -> Result<(), JsonError> {
+    pub(crate) fn finish(&mut self) -> Result<(), JsonError> {
         self.skip_space();
         if self.at == self.raw.len() { Ok(()) } else { self.expected("the end") }
     }
 
     /// Reads an object, calling `each` with a member's name when the scanner stands at its value, which `each` must read.
-    pub(super) fn members(&mut self, mut each: impl FnMut(&mut Self, Text) -> Result<(), JsonError>) -> Result<(), JsonError> {
+    pub(crate) fn members(&mut self, mut each: impl FnMut(&mut Self, Text) -> Result<(), JsonError>) -> Result<(), JsonError> {
         if self.open(b'}')? {
             return Ok(());
         }
@@ -83,7 +88,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads an array, calling `each` with an element's index when the scanner stands at it; `each` must read it.
-    pub(super) fn elements(&mut self, mut each: impl FnMut(&mut Self, usize) -> Result<(), JsonError>) -> Result<(), JsonError> {
+    pub(crate) fn elements(&mut self, mut each: impl FnMut(&mut Self, usize) -> Result<(), JsonError>) -> Result<(), JsonError> {
         if self.open(b']')? {
             return Ok(());
         }
@@ -98,7 +103,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads any value and returns where it lay.
-    pub(super) fn value(&mut self) -> Result<Range<usize>, JsonError> {
+    pub(crate) fn value(&mut self) -> Result<Range<usize>, JsonError> {
         let start = self.at;
         match self.peek() {
             Some(b'{') => self.members(|scanner, _| scanner.value().map(drop))?,
@@ -114,13 +119,12 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a string.
-    pub(super) fn string(&mut self) -> Result<Text, JsonError> {
+    pub(crate) fn string(&mut self) -> Result<Text, JsonError> {
         self.take(b'"', "a string")?;
         let start = self.at;
         let mut escaped = false;
         loop {
-            let rest = &self.raw[self.at..];
-            self.at += rest.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < b' ').unwrap_or(rest.len());
+            self.at += plain_length(&self.raw[self.at..]);
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -136,7 +140,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a number, `true`, `false` or `null`.
-    pub(super) fn bare(&mut self) -> Result<Range<usize>, JsonError> {
+    pub(crate) fn bare(&mut self) -> Result<Range<usize>, JsonError> {
         let start = self.at;
         match self.peek() {
             Some(b't') => self.word(b"true")?,
@@ -255,8 +259,13 @@ impl<'a> Scanner<'a> {
 }
 
 impl Text {
+    /// Whether the string is `text`.
+    pub(crate) fn is(&self, raw: &[u8], text: &str) -> bool {
+        if self.escaped { self.decode(raw) == text } else { &raw[self.inner.clone()] == text.as_bytes() }
+    }
+
     /// The string, with a lone surrogate read as U+FFFD; copied only when an escape is in it.
-    pub(super) fn decode<'a>(&self, raw: &'a [u8]) -> Cow<'a, str> {
+    pub(crate) fn decode<'a>(&self, raw: &'a [u8]) -> Cow<'a, str> {
         let inner = &raw[self.inner.clone()];
         if self.escaped {
             Cow::Owned(code_points(inner).map(|point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
@@ -264,6 +273,28 @@ impl Text {
             String::from_utf8_lossy(inner)
         }
     }
+}
+
+/// How many bytes of a string's rest need no look: up to a quote, a backslash or a control character. Eight bytes at a time,
+/// because most of a record is text.
+fn plain_length(rest: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // The lowest byte that is marked is marked rightly; borrows spoil only those above it.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+    let mut chunks = rest.chunks_exact(8);
+    for (number, chunk) in chunks.by_ref().enumerate() {
+        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+        let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+        let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+        let marked = (quote | backslash | below(word, b' ')) & HIGH;
+        if marked != 0 {
+            return number * 8 + marked.trailing_zeros() as usize / 8;
+        }
+    }
+    let tail = chunks.remainder();
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
+    rest.len() - tail.len() + tail.iter().position(ends).unwrap_or(tail.len())
 }
 
 /// The code points of a string that the scanner has read, given the bytes between its quotes.
@@ -369,6 +400,20 @@ mod tests {
             assert_eq!(scan(text.as_bytes()).is_ok(), serde_json::from_str::<&RawValue>(text).is_ok(), "{text:?}");
         }
         assert_eq!(scan(b"\"\xff\""), Err(JsonError::NotUtf8 { offset: 1 }));
+    }
+
+    /// Eight bytes at a time end where one byte at a time does, whatever stands before and after.
+    #[test]
+    fn plain_text_ends_where_it_ends() {
+        for end in [b'"', b'\\', b'\n', 0, 0x1f] {
+            for before in 0..20 {
+                for filler in [b'a', b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xff] {
+                    let text = [vec![filler; before], vec![end], vec![b'"'; 9]].concat();
+                    assert_eq!(plain_length(&text), before, "{before} of {filler:#x}, then {end:#x}");
+                    assert_eq!(plain_length(&text[..before]), before);
+                }
+            }
+        }
     }
 
     /// The limit is 128 and no less.

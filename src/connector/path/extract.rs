@@ -6,6 +6,7 @@ use super::FieldPath;
 use super::PathError;
 use super::glob;
 use super::glob::Segment;
+use super::once::Pass;
 use super::raw;
 use super::raw::Shape;
 
@@ -18,7 +19,41 @@ pub struct Extracted {
     pub pointer: String,
 }
 
+/// The records of a body, and the fields that were wanted of each.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The records, in the order of the body.
+    pub records: Vec<Extracted>,
+    /// Record by record, where the value of each wanted field lies in the body.
+    pub fields: Vec<Option<Range<usize>>>,
+}
+
 impl FieldPath {
+    /// As [`FieldPath::extract`], with the members `fields` of each record; in one pass when the path is of plain names.
+    ///
+    /// # Errors
+    /// As [`FieldPath::extract`].
+    pub fn extract_with(&self, body: &[u8], fields: &[&str]) -> Result<Found, PathError> {
+        let plain = |segment: &Segment| segment.name().is_some_and(|name| !glob::is_position(name));
+        if self.segments.iter().all(plain) {
+            let names: Vec<&str> = self.segments().collect();
+            // What the pass refuses, the general way refuses too, or reads: it has no limit of depth.
+            if let Ok(found) = Pass::over(body, &names, fields) {
+                return Ok(found);
+            }
+        }
+        let records = self.extract(body)?;
+        let mut found = Found { fields: Vec::with_capacity(records.len() * fields.len()), records };
+        for record in &found.records {
+            let text = &body[record.range.clone()];
+            let members = if raw::shape(text) == Shape::Object { raw::members(text).map_err(not_json)? } else { Vec::new() };
+            let lies = |range: &Range<usize>| record.range.start + range.start..record.range.start + range.end;
+            let value = |field: &&str| members.iter().find(|(name, _)| name == field).map(|(_, range)| lies(range));
+            found.fields.extend(fields.iter().map(value));
+        }
+        Ok(found)
+    }
+
     /// The records of a JSON body at this path. The elements of a top-level list are bodies of their own, as the reference engine
     /// decodes them; a list at the path yields its elements, another value itself unless it is empty, zero, false or null.
     ///
@@ -142,7 +177,7 @@ fn trimmed(body: &[u8], range: Range<usize>) -> Range<usize> {
 }
 
 /// Whether a JSON text is one that Python counts as false.
-fn falsy(text: &[u8]) -> bool {
+pub(super) fn falsy(text: &[u8]) -> bool {
     match text.first() {
         Some(b'n' | b'f') | None => true,
         Some(b'"') => text.len() == 2,
@@ -197,6 +232,28 @@ mod tests {
                 prop_assert_eq!(&serde_json::from_str::<Value>(text).expect("JSON"), expected);
                 prop_assert_eq!(value.pointer(&record.pointer), Some(expected));
             }
+        }
+
+        /// Goal: one pass finds what the general way finds, fields included. Method: both over the same text, members repeated.
+        #[test]
+        fn one_pass_finds_the_same(
+            value in values(),
+            path in prop::collection::vec("[abA/]{1,2}", 0..3),
+            repeated in any::<bool>(),
+        ) {
+            let text = serde_json::to_string_pretty(&value).expect("JSON");
+            let body = if repeated { format!("{{\"a\": 1, \"a\": {text}, \"\\u0061b\": [{text}], \"b\": 3}}") } else { text };
+            let general = FieldPath::new(path.iter().cloned()).extract(body.as_bytes()).expect("names are never ambiguous");
+            let found = FieldPath::new(path).extract_with(body.as_bytes(), &["a", "b"]).expect("it is JSON");
+            prop_assert_eq!(found.fields.len(), 2 * found.records.len());
+            for (record, fields) in found.records.iter().zip(found.fields.chunks(2)) {
+                let record: Value = serde_json::from_str(&body[record.range.clone()]).expect("JSON");
+                for (name, field) in ["a", "b"].iter().zip(fields) {
+                    let field = field.clone().map(|range| serde_json::from_str::<Value>(&body[range]).expect("JSON"));
+                    prop_assert_eq!(field.as_ref(), record.get(*name));
+                }
+            }
+            prop_assert_eq!(found.records, general);
         }
 
         /// Goal: no body makes extraction panic.

@@ -9,9 +9,11 @@ use serde_json::Value;
 
 mod extract;
 mod glob;
+mod once;
 pub(crate) mod raw;
 
 pub use extract::Extracted;
+pub use extract::Found;
 
 use glob::Segment;
 

@@ -3,6 +3,8 @@
 //! A record that no expression touches is never built as a tree: it stays a range of the body, and only its key and its time are
 //! looked up in its text. Source for the order of the steps: the record selector of airbyte-cdk (LOWCODE.md section 4.6).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -61,6 +63,8 @@ pub struct Selector<'a> {
     changes: Vec<Change<'a>>,
     primary_key: Vec<Place>,
     cursor: Option<Place>,
+    /// The members of a record that are wanted of each, found in the same pass as the record.
+    members: Vec<String>,
 }
 
 /// A field, for look-ups in texts and in trees.
@@ -68,6 +72,16 @@ pub struct Selector<'a> {
 struct Place {
     pointer: Pointer,
     text: String,
+    /// Which of the selector's members it is, when it is one of the record's own.
+    member: Option<usize>,
+}
+
+/// A record's text, and where its wanted members lie in the body.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    body: &'a [u8],
+    raw: &'a [u8],
+    members: &'a [Option<Range<usize>>],
 }
 
 #[derive(Debug)]
@@ -98,21 +112,25 @@ impl<'a> Selector<'a> {
             Transformation::AddFields(add) => Change::add(add, &scope),
             Transformation::RemoveFields(remove) => Ok(Change::remove(remove)),
         });
+        let mut members = Vec::new();
         let cursor = match &stream.incremental_sync {
             Some(IncrementalSync::DatetimeBasedCursor(cursor)) => {
                 let field = cursor.cursor_field.text(&scope).map_err(ReadingError::expression("cursor_field"))?;
-                Some(Place::new(&[field])?)
+                Some(Place::new(&[field], &mut members)?)
             }
             None => None,
         };
+        let mut place = |path: &Vec<String>| Place::new(path, &mut members);
+        let primary_key = stream.primary_key.0.iter().map(&mut place).collect::<Result<_, _>>()?;
         Ok(Selector {
             compat,
             path: FieldPath::new(segments(&extractor.field_path, &scope)?),
             filter,
             filters_last: declared.transform_before_filtering,
             changes: changes.collect::<Result<_, _>>()?,
-            primary_key: stream.primary_key.0.iter().map(|path| Place::new(path)).collect::<Result<_, _>>()?,
+            primary_key,
             cursor,
+            members,
             scope,
         })
     }
@@ -130,7 +148,8 @@ impl<'a> Selector<'a> {
     ) -> Result<Selection, ReadingError> {
         let mut selection =
             Selection { records: Vec::new(), times: Vec::new(), raw_count: 0, filtered: 0, ignored: 0, coerced: 0, last_record: ().into() };
-        let found = match self.path.extract(body) {
+        let wanted: Vec<&str> = self.members.iter().map(String::as_str).collect();
+        let found = match self.path.extract_with(body, &wanted) {
             Ok(found) => found,
             // The reference engine takes a body that is no JSON for an empty page.
             Err(PathError::NotJson { .. }) if self.compat == Compat::Strict || body.trim_ascii().is_empty() => return Ok(selection),
@@ -139,8 +158,8 @@ impl<'a> Selector<'a> {
         let mut scope = self.scope.clone();
         let token = token.map_or(Value::Null, |token| serde_json::json!({ "next_page_token": token }));
         scope.set_slice(slice).set("next_page_token", dynamic(&token));
-        selection.raw_count = found.len();
-        for extracted in found {
+        selection.raw_count = found.records.len();
+        for (number, extracted) in found.records.into_iter().enumerate() {
             let raw = body.slice(extracted.range.clone());
             if raw.first() != Some(&b'{') {
                 selection.ignored += 1;
@@ -156,16 +175,17 @@ impl<'a> Selector<'a> {
                 selection.filtered += 1;
                 continue;
             }
+            let members = &found.fields[number * wanted.len()..][..wanted.len()];
+            let text = Text { body, raw: &raw, members };
             let at = match (&self.cursor, cursor) {
-                (Some(place), Some(cursor)) => place.find(&raw, emitted.as_ref()).and_then(|value| cursor.read_value(&value)),
+                (Some(place), Some(cursor)) => place.find(text, emitted.as_ref()).and_then(|value| cursor.read_value(&value)),
                 _ => None,
             };
             if cursor.is_some_and(|cursor| !cursor.admits(at)) {
                 selection.filtered += 1;
                 continue;
             }
-            let primary_key = self.primary_key.iter().map(|place| place.find(&raw, emitted.as_ref()).unwrap_or_default()).collect();
-            selection.last_record = value();
+            let primary_key = self.primary_key.iter().map(|place| place.find(text, emitted.as_ref()).unwrap_or_default()).collect();
             selection.times.push(at);
             selection.records.push(FetchedRecord {
                 range: extracted.range,
@@ -174,6 +194,9 @@ impl<'a> Selector<'a> {
                 emitted,
                 transformations,
             });
+        }
+        if let Some(last) = selection.records.last() {
+            selection.last_record = last.emitted.as_ref().map_or_else(|| lazy_json(body.slice(last.range.clone())), dynamic);
         }
         Ok(selection)
     }
@@ -282,19 +305,31 @@ fn remove(paths: &[FieldPath], condition: Option<&Expression>, record: &mut Valu
 }
 
 impl Place {
-    fn new(path: &[String]) -> Result<Self, ReadingError> {
+    /// A place, whose member is added to those that are wanted.
+    fn new(path: &[String], members: &mut Vec<String>) -> Result<Self, ReadingError> {
         let text: String = path.iter().map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1"))).collect();
         let wrong = |_| ReadingError::Value { field: "primary_key", found: crate::ids::cut(&text), needs: "a field's name" };
-        Ok(Place { pointer: text.parse().map_err(wrong)?, text: text.clone() })
+        let member = match path {
+            [name] => {
+                let known = members.iter().position(|member| member == name);
+                Some(known.unwrap_or_else(|| {
+                    members.push(name.clone());
+                    members.len() - 1
+                }))
+            }
+            _ => None,
+        };
+        Ok(Place { pointer: text.parse().map_err(wrong)?, text: text.clone(), member })
     }
 
-    /// The value in the emitted record, or else in the raw text.
-    fn find(&self, raw: &[u8], emitted: Option<&Value>) -> Option<Value> {
-        match emitted {
-            Some(emitted) => emitted.pointer(&self.text).cloned(),
-            None => {
-                let found = self.pointer.find(raw).ok()?.into_iter().next()?;
-                serde_json::from_slice(&raw[found]).ok()
+    /// The value in the emitted record, or else in the text.
+    fn find(&self, text: Text<'_>, emitted: Option<&Value>) -> Option<Value> {
+        match (emitted, self.member) {
+            (Some(emitted), _) => emitted.pointer(&self.text).cloned(),
+            (None, Some(member)) => serde_json::from_slice(&text.body[text.members[member].clone()?]).ok(),
+            (None, None) => {
+                let found = self.pointer.find(text.raw).ok()?.into_iter().next()?;
+                serde_json::from_slice(&text.raw[found]).ok()
             }
         }
     }
