@@ -4,6 +4,7 @@
 //! unit that the store takes. There is no other way to a record's row, so a record without its complete tag cannot exist.
 
 mod extent;
+mod fresh;
 mod seal;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use crate::connection::Active;
 use crate::connection::Connection;
 use crate::connection::gate::Permit;
 use crate::ids::ConnectionKey;
+use crate::lineage::Block;
 use crate::lineage::CursorRow;
 use crate::lineage::RecordRow;
 use crate::lineage::RunRow;
@@ -33,6 +35,7 @@ use crate::vault::Vault;
 use crate::vault::VaultError;
 
 use self::extent::Extents;
+use self::fresh::FreshStream;
 
 /// Pages of one stream that may be sealed and not yet durable.
 const PAGES_UNDER_WAY_MAX: usize = 4;
@@ -113,7 +116,8 @@ impl Intake {
         let stream = connection.stream_number(&run.stream).ok_or_else(unknown)?;
         let keys = self.vault.connection(connection.key)?;
         let counters = self.store.get::<StreamRow>(&(connection.key, stream))?.unwrap_or_default();
-        let recent = HashMap::new();
+        let fresh = (counters.records == 0).then(FreshStream::new);
+        let block = Block::new().map_err(seal::failed)?;
         Ok(StreamIntake {
             intake: self.clone(),
             connection,
@@ -123,7 +127,9 @@ impl Intake {
             run,
             treatment,
             counters,
-            recent,
+            fresh,
+            block,
+            recent: HashMap::new(),
             under_way: Vec::new(),
             acknowledged: None,
         })
@@ -156,6 +162,9 @@ pub struct StreamIntake {
     run: RunRow,
     treatment: StreamTreatment,
     counters: StreamRow,
+    /// Of a stream that held nothing when the run began.
+    fresh: Option<FreshStream>,
+    block: Block,
     /// Newest versions that are submitted and perhaps not applied yet.
     recent: HashMap<[u8; 16], RecordRow>,
     under_way: Vec<PageUnderWay>,

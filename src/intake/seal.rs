@@ -6,7 +6,6 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::digest::Digest;
-use crate::lineage::Block;
 use crate::lineage::BusinessKeyRow;
 use crate::lineage::Entry;
 use crate::lineage::Location;
@@ -109,8 +108,10 @@ fn examine<'a>(
     let digest = content_digest(&raw).map_err(|error| refuse(error.to_string()))?;
     let hash = identity(stream, partition, fetched, &digest);
     let content = first_half(stream.keys.index_hmac(&[b"content", &digest.to_bytes()]));
+    let may_be_there = stream.fresh.as_mut().is_none_or(|fresh| fresh.insert(&hash));
     let before = match seen.get(&hash).or_else(|| stream.recent.get(&hash)) {
         Some(row) => Some(*row),
+        None if !may_be_there => None,
         None => stream.intake.store.get::<RecordRow>(&(stream.connection.key, (stream.stream, hash)))?,
     };
     stream.run.masked += masks.len() as u64;
@@ -147,16 +148,15 @@ fn store_page(stream: &mut StreamIntake, page: &FetchedPage, fresh: Vec<Fresh<'_
     let mut sealed = seal_block(&extent, stream, number, Placement::Facts, compress_facts(&page_facts(stream, page, number))?)?;
     let facts_bytes = sealed.as_bytes().len() as u32;
     let mut block_bytes = Vec::new();
-    let mut block = Block::default();
     let mut placed: HashMap<[u8; 16], RecordRow> = HashMap::new();
     for record in fresh {
-        if block.is_full() {
-            push_block(stream, &extent, number, &mut block, &mut block_bytes, &mut sealed)?;
+        if stream.block.is_full() {
+            push_block(stream, &extent, number, &mut block_bytes, &mut sealed)?;
         }
-        let location = Location { page: number, block: block_bytes.len() as u16, slot: block.len() as u16 };
-        put_record(stream, page, record, location, &mut block, &mut placed, unit)?;
+        let location = Location { page: number, block: block_bytes.len() as u16, slot: stream.block.len() as u16 };
+        put_record(stream, page, record, location, &mut placed, unit)?;
     }
-    push_block(stream, &extent, number, &mut block, &mut block_bytes, &mut sealed)?;
+    push_block(stream, &extent, number, &mut block_bytes, &mut sealed)?;
     let row = PageRow {
         run: stream.run.id,
         stream: stream.stream,
@@ -176,7 +176,6 @@ fn put_record(
     page: &FetchedPage,
     record: Fresh<'_>,
     location: Location,
-    block: &mut Block,
     placed: &mut HashMap<[u8; 16], RecordRow>,
     unit: &mut Unit,
 ) -> Result<(), IntakeError> {
@@ -206,7 +205,7 @@ fn put_record(
     stream.counters.versions += 1;
     stream.counters.bytes += record.raw.len() as u64;
     let previous = before.map(|row| row.location);
-    block.push(Entry { facts, previous, hash: record.hash, raw: record.raw.to_vec(), patch });
+    stream.block.push(Entry { facts, previous, hash: record.hash, raw: record.raw, patch });
     placed.insert(record.hash, row);
     stream.recent.insert(record.hash, row);
     unit.put(&(owner, (stream.stream, record.hash)), &row);
@@ -214,12 +213,12 @@ fn put_record(
 }
 
 /// The patch from the stored text to what the manifest emitted; empty when its transformations changed nothing.
-fn patch_of(raw: &[u8], fetched: &FetchedRecord) -> Result<Vec<u8>, IntakeError> {
-    let Some(emitted) = &fetched.emitted else { return Ok(Vec::new()) };
+fn patch_of(raw: &[u8], fetched: &FetchedRecord) -> Result<Bytes, IntakeError> {
+    let Some(emitted) = &fetched.emitted else { return Ok(Bytes::new()) };
     let refuse = |error: serde_json::Error| IntakeError::Record { pointer: fetched.pointer.clone(), why: error.to_string() };
     let raw: Value = serde_json::from_slice(raw).map_err(refuse)?;
     let patch = Patch::between(&raw, &masked(emitted.clone()));
-    if patch.is_empty() { Ok(Vec::new()) } else { serde_json::to_vec(&patch).map_err(refuse) }
+    if patch.is_empty() { Ok(Bytes::new()) } else { serde_json::to_vec(&patch).map(Bytes::from).map_err(refuse) }
 }
 
 fn masked(mut value: Value) -> Value {
@@ -258,19 +257,18 @@ fn compress_facts(facts: &PageFacts) -> Result<Vec<u8>, IntakeError> {
     compressed.map_err(failed)
 }
 
-fn failed(error: std::io::Error) -> IntakeError {
+pub(super) fn failed(error: std::io::Error) -> IntakeError {
     IntakeError::Record { pointer: String::new(), why: format!("it cannot be compressed: {error}") }
 }
 
 fn push_block(
-    stream: &StreamIntake,
+    stream: &mut StreamIntake,
     extent: &Extent,
     page: u64,
-    block: &mut Block,
     lengths: &mut Vec<u32>,
     sealed: &mut Sealed,
 ) -> Result<(), IntakeError> {
-    if block.is_empty() {
+    if stream.block.is_empty() {
         return Ok(());
     }
     let number = u16::try_from(lengths.len()).map_err(|_| StoreError::ValueTooLarge {
@@ -278,7 +276,8 @@ fn push_block(
         bytes: lengths.len(),
         max: usize::from(u16::MAX),
     })?;
-    let added = seal_block(extent, stream, page, Placement::Records(number), block.take().map_err(failed)?)?;
+    let plain = stream.block.take().map_err(failed)?;
+    let added = seal_block(extent, stream, page, Placement::Records(number), plain)?;
     lengths.push(added.as_bytes().len() as u32);
     sealed.append(added);
     Ok(())

@@ -5,8 +5,10 @@
 
 use std::io;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::Serialize;
+use zstd::bulk::Compressor;
 
 use crate::ids::ConnectionKey;
 use crate::lineage::rows::Location;
@@ -21,8 +23,8 @@ const BLOCK_BYTES_AIM: usize = 64 << 10;
 /// What a sealed block may grow to when opened; a page's body is limited far below.
 const PLAIN_BYTES_MAX: usize = 512 << 20;
 
-/// zstd's level: the default; higher ones cost more time than the bytes are worth.
-const COMPRESSION_LEVEL: i32 = 3;
+/// zstd's level. Blocks are small: the default, 3, takes a fifth longer and makes them no smaller (docs/MEASURED.md).
+const COMPRESSION_LEVEL: i32 = 1;
 
 /// One record of a block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,16 +36,17 @@ pub struct Entry {
     /// The hash part of its id.
     pub hash: [u8; 16],
     /// The record as received, cards masked.
-    pub raw: Vec<u8>,
+    pub raw: Bytes,
     /// The patch from `raw` to the emitted record, JSON; empty when they are equal.
-    pub patch: Vec<u8>,
+    pub patch: Bytes,
 }
 
-/// A block being filled.
-#[derive(Debug, Default)]
+/// A block being filled, again and again: the compressor's tables and the plain form's memory are made once.
 pub struct Block {
     entries: Vec<Entry>,
     bytes: usize,
+    plain: Vec<u8>,
+    compressor: Compressor<'static>,
 }
 
 /// The place that a sealed block is bound to.
@@ -68,6 +71,14 @@ pub fn block_aad(owner: ConnectionKey, page: u64, placement: Placement) -> [u8; 
 }
 
 impl Block {
+    /// An empty block.
+    ///
+    /// # Errors
+    /// When the compressor cannot be made, which only a lack of memory brings about.
+    pub fn new() -> io::Result<Self> {
+        Ok(Block { entries: Vec::new(), bytes: 0, plain: Vec::new(), compressor: Compressor::new(COMPRESSION_LEVEL)? })
+    }
+
     /// Adds a record; its slot.
     pub fn push(&mut self, entry: Entry) -> u16 {
         self.bytes += entry.raw.len() + entry.patch.len();
@@ -95,10 +106,11 @@ impl Block {
     /// # Errors
     /// When serialising or compressing fails, which only a lack of memory brings about.
     pub fn take(&mut self) -> io::Result<Vec<u8>> {
-        let entries = std::mem::take(&mut self.entries);
-        let plain = postcard::to_extend(&entries, Vec::with_capacity(self.bytes + 128 * entries.len())).map_err(io::Error::other)?;
+        self.plain.clear();
+        self.plain = postcard::to_extend(&self.entries, std::mem::take(&mut self.plain)).map_err(io::Error::other)?;
+        self.entries.clear();
         self.bytes = 0;
-        zstd::bulk::compress(&plain, COMPRESSION_LEVEL)
+        self.compressor.compress(&self.plain)
     }
 
     /// The records of opened bytes.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use crate::ids::ConnectionKey;
@@ -56,9 +57,9 @@ pub struct StoredRecord {
     /// Where it lies.
     pub location: Location,
     /// As received, cards masked: JSON.
-    pub raw: Vec<u8>,
+    pub raw: Bytes,
     /// The patch to the emitted record; empty when they are equal.
-    pub patch: Vec<u8>,
+    pub patch: Bytes,
     /// What its page shares.
     pub page: Arc<PageFacts>,
     /// Its own facts.
