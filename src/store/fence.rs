@@ -13,6 +13,7 @@ use crate::ids::ConnectionKey;
 use crate::store::Row;
 use crate::store::StoreError;
 use crate::store::Table;
+use crate::store::engine::Engine;
 use crate::store::row;
 use crate::store::stops::Stop;
 use crate::store::stops::Stops;
@@ -39,14 +40,14 @@ pub(super) type Cell = Arc<Mutex<GateState>>;
 
 /// The gates that someone has looked at, and the list of stops.
 pub(super) struct Fences {
-    db: sled::Db,
+    engine: Arc<Engine>,
     cells: Mutex<HashMap<ConnectionKey, Cell>>,
     stops: Mutex<Stops>,
 }
 
 impl Fences {
-    pub fn new(db: sled::Db, stops: Stops) -> Self {
-        Fences { db, cells: Mutex::default(), stops: Mutex::new(stops) }
+    pub fn new(engine: Arc<Engine>, stops: Stops) -> Self {
+        Fences { engine, cells: Mutex::default(), stops: Mutex::new(stops) }
     }
 
     /// The gate's cell. The first look takes the row, unless the list of stops knows better.
@@ -55,7 +56,7 @@ impl Fences {
         if let Some(cell) = cells.get(&owner) {
             return Ok(cell.clone());
         }
-        let value = self.db.get(row::key_bytes::<GateState>(&owner)).map_err(StoreError::engine)?;
+        let value = self.engine.get(&row::key_bytes::<GateState>(&owner))?;
         let mut state = value.map(|value| row::decode::<GateState>(&value)).transpose()?.unwrap_or(GateState { epoch: 0, open: false });
         let stopped = self.stops.lock().unwrap_or_else(PoisonError::into_inner).of(owner).map(|stop| stop.epoch);
         if stopped >= Some(state.epoch) {

@@ -6,6 +6,7 @@
 //!
 //! **Invariant**: nothing outside this module writes below `store/`, `segments/` or `stops`.
 
+mod engine;
 mod error;
 mod fence;
 pub mod layout;
@@ -42,6 +43,7 @@ pub use self::writer::AuditHead;
 pub use self::writer::AuditLeaf;
 pub use self::writer::AuditNode;
 
+use self::engine::Engine;
 use self::fence::Fences;
 use self::segment::Segments;
 use self::stops::Stops;
@@ -81,7 +83,7 @@ pub struct Store {
 }
 
 struct Inner {
-    db: sled::Db,
+    engine: Arc<Engine>,
     fences: Arc<Fences>,
     segments: Arc<Segments>,
     jobs: mpsc::Sender<Job>,
@@ -99,30 +101,18 @@ impl Store {
     /// [`StoreError::Held`] when another process has it open; the engine's and the file system's refusals.
     pub fn open(directory: &Path, options: &Options) -> Result<Self, StoreError> {
         let stops = Stops::open(&directory.join("stops"))?;
-        let path = directory.join("store");
-        let db = sled::Config::new()
-            .path(&path)
-            .cache_capacity(options.cache_bytes)
-            .flush_every_ms(None)
-            .mode(sled::Mode::HighThroughput)
-            .open()
-            .map_err(|source| StoreError::opening(&path, source))?;
-        let log_path = path.join("db");
-        let log = File::open(&log_path).map_err(|source| StoreError::io("open", &log_path, source))?;
-        // At each start: whoever made the directory may have been killed before it had synced the names.
-        sync_directory(&path)?;
-        sync_directory(directory)?;
+        let engine = Arc::new(Engine::open(&directory.join("store"), options.cache_bytes)?);
         let segments = Arc::new(Segments::open(directory.join("segments"))?);
-        let fences = Arc::new(Fences::new(db.clone(), stops));
+        let fences = Arc::new(Fences::new(engine.clone(), stops));
         let (jobs, queue) = mpsc::channel(options.queue_units);
         let (applied, (on_disk, durable)) = (Arc::new(AtomicU64::new(0)), watch::channel(0));
-        let writer = Writer::new(db.clone(), log, fences.clone(), segments.clone(), options.metrics.clone(), (applied.clone(), on_disk))?;
+        let writer = Writer::new(engine.clone(), fences.clone(), segments.clone(), options.metrics.clone(), (applied.clone(), on_disk))?;
         let thread = std::thread::Builder::new()
             .name("headgate-writer".into())
             .spawn(move || writer.run(queue))
             .map_err(|source| StoreError::io("start the writer of", directory, source))?;
         let thread = std::sync::Mutex::new(Some(thread));
-        let inner = Inner { db, fences, segments, jobs, applied, durable, thread, directory: directory.into() };
+        let inner = Inner { engine, fences, segments, jobs, applied, durable, thread, directory: directory.into() };
         Ok(Store { inner: Arc::new(inner) })
     }
 
@@ -163,7 +153,7 @@ impl Store {
     /// When the engine fails or the row does not read back.
     pub fn get<R: Row>(&self, key: &R::Key) -> Result<Option<R>, StoreError> {
         let key = row::key_bytes::<R>(key);
-        self.inner.db.get(&key).map_err(StoreError::engine)?.map(|value| row::decode(&value)).transpose()
+        self.inner.engine.get(&key)?.map(|value| row::decode(&value)).transpose()
     }
 
     /// Whether a row is there, without reading it back.
@@ -171,7 +161,7 @@ impl Store {
     /// # Errors
     /// When the engine fails.
     pub fn contains<R: Row>(&self, key: &R::Key) -> Result<bool, StoreError> {
-        self.inner.db.contains_key(row::key_bytes::<R>(key)).map_err(StoreError::engine)
+        self.inner.engine.contains(&row::key_bytes::<R>(key))
     }
 
     /// At most `limit` rows of a table in key order: those whose key begins with `prefix` and lies behind `after`.
@@ -186,8 +176,8 @@ impl Store {
             Some(key) => Bound::Excluded(row::key_bytes::<R>(key)),
             None => Bound::Included(start),
         };
-        let range = self.inner.db.range::<Vec<u8>, _>((start, end));
-        range.take(limit).map(|entry| entry.map_err(StoreError::engine).and_then(|(key, value)| row::entry(&key, &value))).collect()
+        let range = self.inner.engine.range((start, end));
+        range.take(limit).map(|entry| entry.and_then(|(key, value)| row::entry(&key, &value))).collect()
     }
 
     /// As [`Store::scan`], from the end backwards; `before` is excluded.
@@ -200,8 +190,8 @@ impl Store {
             Some(key) => Bound::Excluded(row::key_bytes::<R>(key)),
             None => end,
         };
-        let range = self.inner.db.range::<Vec<u8>, _>((Bound::Included(start), end));
-        range.rev().take(limit).map(|entry| entry.map_err(StoreError::engine).and_then(|(key, value)| row::entry(&key, &value))).collect()
+        let range = self.inner.engine.range((Bound::Included(start), end));
+        range.rev().take(limit).map(|entry| entry.and_then(|(key, value)| row::entry(&key, &value))).collect()
     }
 
     /// At most `limit` raw keys and values of one table that belong to a connection: what a sweep removes.
@@ -211,8 +201,8 @@ impl Store {
     pub fn raw_of_connection(&self, table: Table, owner: ConnectionKey, limit: usize) -> Result<Vec<RawRow>, StoreError> {
         let mut prefix = vec![table.tag()];
         prefix.extend_from_slice(&owner.to_bytes());
-        let entries = self.inner.db.scan_prefix(prefix).take(limit);
-        entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(StoreError::engine)).collect()
+        let entries = self.inner.engine.scan_prefix(&prefix).take(limit);
+        entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
     }
 
     /// The state of a connection's gate, as it is in memory: what every fence compares with.
@@ -270,7 +260,7 @@ impl Store {
     /// # Errors
     /// When the engine fails.
     pub fn disk_bytes(&self) -> Result<(u64, u64), StoreError> {
-        Ok((self.inner.db.size_on_disk().map_err(StoreError::engine)?, self.inner.segments.bytes()?))
+        Ok((self.inner.engine.bytes()?, self.inner.segments.bytes()?))
     }
 
     /// How many rows each table holds, by a full walk over the keys: for `store stats`, not for a request path.
@@ -282,8 +272,8 @@ impl Store {
             .iter()
             .map(|table| {
                 let mut rows = 0;
-                for key in self.inner.db.scan_prefix([table.tag()]).keys() {
-                    key.map_err(StoreError::engine)?;
+                for key in self.inner.engine.scan_prefix(&[table.tag()]).keys() {
+                    key?;
                     rows += 1;
                 }
                 Ok((*table, rows))

@@ -11,7 +11,6 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -19,6 +18,7 @@ use std::sync::PoisonError;
 
 use crate::ids::ConnectionKey;
 use crate::store::StoreError;
+use crate::store::engine::tree_bytes;
 use crate::store::sync_directory;
 use crate::store::unit::Blocks;
 
@@ -130,14 +130,4 @@ impl Segments {
     pub fn bytes(&self) -> Result<u64, StoreError> {
         tree_bytes(&self.directory).map_err(|source| StoreError::io("measure", &self.directory, source))
     }
-}
-
-fn tree_bytes(directory: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() { tree_bytes(&entry.path())? } else { metadata.len() };
-    }
-    Ok(bytes)
 }

@@ -26,6 +26,7 @@ use crate::merkle::NodeId;
 use crate::store::Row;
 use crate::store::StoreError;
 use crate::store::Table;
+use crate::store::engine::Engine;
 use crate::store::fence;
 use crate::store::fence::Cell;
 use crate::store::fence::Epoch;
@@ -78,8 +79,7 @@ impl Row for AuditNode {
 }
 
 pub(super) struct Writer {
-    db: sled::Db,
-    log: File,
+    engine: Arc<Engine>,
     fences: Arc<Fences>,
     segments: Arc<Segments>,
     tree: Frontier,
@@ -92,15 +92,14 @@ pub(super) type Progress = (Arc<AtomicU64>, watch::Sender<u64>);
 
 impl Writer {
     pub fn new(
-        db: sled::Db,
-        log: File,
+        engine: Arc<Engine>,
         fences: Arc<Fences>,
         segments: Arc<Segments>,
         metrics: Arc<Metrics>,
         progress: Progress,
     ) -> Result<Self, StoreError> {
-        let tree = load(&db)?;
-        Ok(Writer { db, log, fences, segments, tree, metrics, progress })
+        let tree = load(&engine)?;
+        Ok(Writer { engine, fences, segments, tree, metrics, progress })
     }
 
     /// Serves jobs until every sender is gone, or a sync has failed: after that nothing can be promised any more.
@@ -141,7 +140,7 @@ impl Writer {
             let outcome = written.and_then(|()| synced.as_ref().map_err(StoreError::again).copied()).and_then(|()| self.apply(unit));
             applied.push((reply, outcome));
         }
-        let durable = self.sync();
+        let durable = self.engine.sync();
         if durable.is_ok() {
             self.progress.1.send_replace(self.progress.0.load(Ordering::SeqCst));
         }
@@ -165,7 +164,7 @@ impl Writer {
 
     fn apply(&mut self, unit: Unit) -> Result<Committed, StoreError> {
         for (key, expected) in &unit.expectations {
-            let present = self.db.get(key).map_err(StoreError::engine)?;
+            let present = self.engine.get(key)?;
             if present.as_deref() != expected.as_deref() {
                 return Err(StoreError::Conflict { table: StoreError::unknown(key.first().copied().and_then(Table::of_tag)) });
             }
@@ -195,7 +194,7 @@ impl Writer {
         }
         // Counted before it can be read, so that nobody reads what is not counted.
         self.progress.0.fetch_add(1, Ordering::SeqCst);
-        self.db.apply_batch(batch).map_err(StoreError::engine)?;
+        self.engine.apply(batch)?;
         self.tree = tree;
         for ((requirement, _), state) in cells.iter().zip(&mut held) {
             requirement.settle(state);
@@ -211,12 +210,6 @@ impl Writer {
         requirements.sort_by_key(|requirement| requirement.owner);
         requirements.dedup_by_key(|requirement| requirement.owner);
         requirements.into_iter().map(|requirement| self.fences.cell(requirement.owner).map(|cell| (requirement, cell))).collect()
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        #[allow(clippy::disallowed_methods, reason = "the one place that flushes, and syncs behind it")]
-        self.db.flush().map_err(StoreError::engine)?;
-        self.log.sync_data().map_err(|source| StoreError::io("sync", std::path::Path::new("store/db"), source))
     }
 }
 
@@ -248,11 +241,11 @@ fn insert(batch: &mut sled::Batch, key: &[u8], value: Option<&[u8]>) {
 }
 
 /// The log's right edge, as its rows tell it.
-fn load(db: &sled::Db) -> Result<Frontier, StoreError> {
-    let head = db.get(row::key_bytes::<AuditHead>(&())).map_err(StoreError::engine)?;
+fn load(engine: &Engine) -> Result<Frontier, StoreError> {
+    let head = engine.get(&row::key_bytes::<AuditHead>(&()))?;
     let size = head.map(|value| row::decode::<AuditHead>(&value)).transpose()?.map_or(0, |head| head.size);
     Frontier::load(size, &mut |node: NodeId| {
-        let value = db.get(row::key_bytes::<AuditNode>(&(node.level, node.index))).map_err(StoreError::engine)?;
+        let value = engine.get(&row::key_bytes::<AuditNode>(&(node.level, node.index)))?;
         let value = value.ok_or(StoreError::Malformed { table: Table::AuditNodes.name() })?;
         Ok(row::decode::<AuditNode>(&value)?.0)
     })

@@ -1,0 +1,182 @@
+//! The one door to sled: every read and write of the store goes through [`Engine`], whose database can be exchanged while
+//! the process runs (a compaction, [`crate::store::compact`]).
+//!
+//! A reader takes the current [`Database`] (one uncontended read lock and one reference count, some ten nanoseconds beside
+//! the microseconds of a look-up) and keeps it until it is done: an exchange never waits for readers, and a reader never
+//! sees half of two databases within one range. `std`'s lock is enough, for it is held for the copy of a pointer only and
+//! written once in weeks.
+//!
+//! sled looks at its path while it opens, and afterwards only for blob files (there are none, [`crate::store::VALUE_BYTES_MAX`])
+//! and in `size_on_disk` (not used here): an open database goes on working when its directory is renamed.
+
+use std::fs::File;
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+
+use sled::IVec;
+
+use crate::store::StoreError;
+use crate::store::sync_directory;
+
+/// The database in use, and where it lies.
+pub(super) struct Engine {
+    path: PathBuf,
+    current: RwLock<Arc<Database>>,
+}
+
+/// One open sled database, its log file beside it for the fsync that sled leaves out (SLED.md).
+pub(super) struct Database {
+    db: sled::Db,
+    log: File,
+}
+
+/// Rows of a range, in key order from either end. Holds the database that it began on.
+pub(super) struct Rows {
+    rows: sled::Iter,
+    _database: Arc<Database>,
+}
+
+impl Engine {
+    /// Opens the database below `path`, making it when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] when another process has it open; the engine's and the file system's refusals.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let database = Arc::new(Database::open(path, cache_bytes)?);
+        Ok(Engine { path: path.into(), current: RwLock::new(database) })
+    }
+
+    /// Where the database in use lies.
+    #[allow(dead_code, reason = "for the compaction that follows")]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The database in use now.
+    pub fn current(&self) -> Arc<Database> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[allow(dead_code, reason = "for the compaction that follows")]
+    /// Puts another database in its place; the one before. Whoever reads it still goes on doing so.
+    pub fn exchange(&self, database: Arc<Database>) -> Arc<Database> {
+        std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), database)
+    }
+
+    /// A value.
+    pub fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+        self.current().get(key)
+    }
+
+    /// Whether there is a value.
+    pub fn contains(&self, key: &[u8]) -> Result<bool, StoreError> {
+        self.current().db.contains_key(key).map_err(StoreError::engine)
+    }
+
+    /// The rows between two keys.
+    pub fn range(&self, bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Rows {
+        self.current().range(bounds)
+    }
+
+    /// The rows whose key begins with this.
+    pub fn scan_prefix(&self, prefix: &[u8]) -> Rows {
+        let database = self.current();
+        Rows { rows: database.db.scan_prefix(prefix), _database: database }
+    }
+
+    /// Writes a batch, wholly or not at all. Not yet durable: [`Engine::sync`].
+    pub fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
+        self.current().apply(batch)
+    }
+
+    /// Makes everything that was applied durable.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.current().sync()
+    }
+
+    /// Bytes of all its files.
+    pub fn bytes(&self) -> Result<u64, StoreError> {
+        tree_bytes(&self.path).map_err(|source| StoreError::io("measure", &self.path, source))
+    }
+}
+
+impl Database {
+    /// Opens one, making it when there is none; its names are durable when this returns.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(None)
+            .mode(sled::Mode::HighThroughput)
+            .open()
+            .map_err(|source| StoreError::opening(path, source))?;
+        let log_path = path.join("db");
+        let log = File::open(&log_path).map_err(|source| StoreError::io("open", &log_path, source))?;
+        // At each start: whoever made the directory may have been killed before it had synced the names.
+        sync_directory(path)?;
+        if let Some(parent) = path.parent() {
+            sync_directory(parent)?;
+        }
+        Ok(Database { db, log })
+    }
+
+    pub fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+        self.db.get(key).map_err(StoreError::engine)
+    }
+
+    pub fn range(self: &Arc<Self>, bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Rows {
+        Rows { rows: self.db.range::<Vec<u8>, _>(bounds), _database: self.clone() }
+    }
+
+    pub fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
+        self.db.apply_batch(batch).map_err(StoreError::engine)
+    }
+
+    /// sled's own flush issues no fsync on Linux: this one does.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        #[allow(clippy::disallowed_methods, reason = "the one place that flushes, and syncs behind it")]
+        self.db.flush().map_err(StoreError::engine)?;
+        self.log.sync_data().map_err(|source| StoreError::io("sync", Path::new("store/db"), source))
+    }
+}
+
+impl Rows {
+    /// The keys alone.
+    pub fn keys(self) -> impl Iterator<Item = Result<IVec, StoreError>> {
+        self.map(|row| row.map(|(key, _)| key))
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<(IVec, IVec), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.rows.next().map(|row| row.map_err(StoreError::engine))
+    }
+}
+
+impl DoubleEndedIterator for Rows {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.rows.next_back().map(|row| row.map_err(StoreError::engine))
+    }
+}
+
+/// Bytes of the files below a directory.
+pub(super) fn tree_bytes(directory: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = match entry.metadata() {
+            // The file was removed since it was listed: an erasure unlinks while others measure.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        bytes += if metadata.is_dir() { tree_bytes(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
+}
