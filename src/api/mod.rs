@@ -322,6 +322,11 @@ pub static ROUTES: &[Route] = &[
     Route::new(Verb::Delete, "/admin/keys/{id}", "Revokes an API key", |m| on(m, handlers::keys::revoke))
         .access(Access::Local)
         .answers(&[json(StatusCode::OK, "The key, revoked", wire::key::KEY)]),
+    Route::new(Verb::Post, "/admin/keyring/export", "Copies the keyring into a file", |m| on(m, handlers::keyring::export))
+        .access(Access::Local)
+        .body(wire::keyring::EXPORT_ORDER)
+        .answers(&[json(StatusCode::OK, "The file, and until when it can be imported", wire::keyring::EXPORTED)])
+        .problems(&[Kind::StateConflict]),
     Route::new(Verb::Get, "/admin/store/stats", "Figures about the store", |m| on(m, handlers::admin::store_stats))
         .access(Access::Local)
         .answers(&[json(StatusCode::OK, "The figures", wire::schema::OPEN_OBJECT)]),

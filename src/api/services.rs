@@ -51,6 +51,8 @@ pub struct Services {
     pub audit: Arc<dyn AuditLog>,
     /// Connectors.
     pub connectors: Arc<dyn Connectors>,
+    /// The keyring.
+    pub keyring: Arc<dyn Keyring>,
     /// The store and its readiness.
     pub ground: Arc<dyn Ground>,
 }
@@ -265,6 +267,12 @@ pub struct Notice {
     pub spec: Value,
     /// The origin of the page at the application that the customer is sent to, so that the form may lead there.
     pub authorize_origin: Option<String>,
+}
+
+/// The keyring.
+pub trait Keyring: Send + Sync {
+    /// Copies it into a file, which the audit log knows of before it is there.
+    fn export<'a>(&'a self, by: &'a Principal, order: wire::keyring::ExportOrder) -> Reply<'a, wire::keyring::Exported>;
 }
 
 /// The store and its readiness.

@@ -11,6 +11,7 @@ mod connectors;
 mod demo;
 mod erase;
 mod failure;
+mod keyring;
 mod keys;
 mod lineage;
 mod opening;
@@ -43,6 +44,7 @@ use clap::Subcommand;
 use crate::cli::certificate::Certificate;
 use crate::cli::connections::Connections;
 use crate::cli::connectors::Connectors;
+use crate::cli::keyring::Keyring;
 use crate::cli::opening::Opening;
 use crate::cli::transport::Client;
 use crate::telemetry::log;
@@ -135,6 +137,9 @@ enum Asking {
     /// API keys, and the public keys that verify what is signed here.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// The keys that everything stands under: copy them.
+    #[command(subcommand)]
+    Keyring(Keyring),
     /// The store's size and health.
     #[command(subcommand)]
     Store(store::Store),
@@ -214,6 +219,7 @@ impl Asking {
             Asking::Certificate(command) => command.carry_out(session).await,
             Asking::Audit(command) => command.carry_out(session).await,
             Asking::Keys(command) => command.carry_out(session).await,
+            Asking::Keyring(command) => command.carry_out(session).await,
             Asking::Store(command) => command.carry_out(session).await,
         }
     }
@@ -231,6 +237,7 @@ impl Asking {
             Asking::Certificate(_) => "certificate",
             Asking::Audit(_) => "audit",
             Asking::Keys(_) => "keys",
+            Asking::Keyring(_) => "keyring",
             Asking::Store(_) => "store",
         }
     }

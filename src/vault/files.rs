@@ -97,6 +97,54 @@ impl FileKeyring {
         Ok(keyring)
     }
 
+    /// Makes a keyring whole, in a folder of which nobody knows yet: it becomes one when the folder gets its name.
+    ///
+    /// # Errors
+    /// When a file cannot be made durable.
+    pub(super) fn make(folder: &Path, entropy: Entropy, destroyed: &[DestroyedKey], values: &[(Slot, Vec<u8>)]) -> Result<(), VaultError> {
+        let keyring = Self::create(folder, entropy)?;
+        keyring.record_destroyed(destroyed)?;
+        keyring.fill(values)
+    }
+
+    /// Overwrites and removes whatever a folder holds, and the folder, if there is one.
+    ///
+    /// # Errors
+    /// When a file cannot be overwritten or removed.
+    pub(super) fn clear_away(folder: &Path, entropy: Entropy) -> Result<(), VaultError> {
+        if !folder.exists() {
+            return Ok(());
+        }
+        let keyring = Self::at(folder, entropy);
+        for part in FOLDERS.iter().map(|part| folder.join(part)).chain([folder.to_owned()]).filter(|part| part.exists()) {
+            for file in files_in(&part)? {
+                keyring.wipe(&file).map_err(|source| VaultError::io("clear away", &file, source))?;
+            }
+            fs::remove_dir(&part).map_err(|source| VaultError::io("clear away", &part, source))?;
+        }
+        sync_folder(folder.parent().unwrap_or(Path::new("."))).map_err(|source| VaultError::io("clear away", folder, source))
+    }
+
+    /// Writes files that are not there yet, and syncs the folders once at the end.
+    fn fill(&self, values: &[(Slot, Vec<u8>)]) -> Result<(), VaultError> {
+        for (slot, value) in values {
+            let path = self.path(*slot);
+            let write = || {
+                self.step()?;
+                let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+                self.step()?;
+                file.write_all(&framed(value))?;
+                self.step()?;
+                file.sync_all()
+            };
+            write().map_err(|source| VaultError::io("write", &path, source))?;
+        }
+        for folder in FOLDERS.iter().map(|part| self.folder.join(part)).chain([self.folder.clone()]) {
+            sync_folder(&folder).map_err(|source| VaultError::io("write", &folder, source))?;
+        }
+        Ok(())
+    }
+
     fn at(folder: &Path, entropy: Entropy) -> Self {
         FileKeyring {
             folder: folder.to_owned(),
@@ -238,9 +286,7 @@ impl Keyring for FileKeyring {
 
     fn write(&self, slot: Slot, value: &[u8]) -> Result<(), VaultError> {
         let path = self.path(slot);
-        let mut framed = [MAGIC, value].concat();
-        framed.extend_from_slice(&check(&framed));
-        self.replace(&path, &framed).map_err(|source| VaultError::io("write", &path, source))
+        self.replace(&path, &framed(value)).map_err(|source| VaultError::io("write", &path, source))
     }
 
     fn destroy(&self, slot: Slot) -> Result<(), VaultError> {
@@ -316,6 +362,12 @@ impl Slot {
     }
 }
 
+fn framed(value: &[u8]) -> Vec<u8> {
+    let mut framed = [MAGIC, value].concat();
+    framed.extend_from_slice(&check(&framed));
+    framed
+}
+
 fn unframe(framed: &[u8]) -> Option<&[u8]> {
     let (guarded, sum) = framed.split_last_chunk::<CHECK_BYTES>()?;
     guarded.strip_prefix(MAGIC).filter(|_| check(guarded) == *sum)
@@ -339,7 +391,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, VaultError> {
     list().map_err(|source| VaultError::io("list", folder, source))
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     File::open(folder)?.sync_all()
 }

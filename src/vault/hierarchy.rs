@@ -34,7 +34,7 @@ use crate::vault::wrapped::wrapping;
 use crate::vault::wrapped::wrapping_extent;
 
 /// The keyring's folder within a data directory.
-const FOLDER: &str = "keyring";
+pub(super) const FOLDER: &str = "keyring";
 /// Connections whose keys are held in memory before those that nobody holds are forgotten.
 const CONNECTIONS_CACHED_MAX: usize = 4096;
 
@@ -216,6 +216,11 @@ impl Vault {
         self.change.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does something with the root key and its id.
+    pub(super) fn with_root<T>(&self, act: impl FnOnce([u8; 16], &Cipher) -> T) -> T {
+        act(self.root_id, &self.root)
+    }
+
     pub(super) fn put<T: Serialize>(&self, slot: Slot, value: &T) -> Result<(), VaultError> {
         let bytes = postcard::to_stdvec(value).map_err(|_| VaultError::Malformed { slot })?;
         self.keyring.write(slot, &bytes)
@@ -315,7 +320,7 @@ impl HeldConnection {
     }
 }
 
-fn master_cipher(master: &MasterKey) -> Cipher {
+pub(super) fn master_cipher(master: &MasterKey) -> Cipher {
     Cipher::new(Secret::new(*master.expose()))
 }
 

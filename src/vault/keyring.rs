@@ -3,13 +3,15 @@
 use std::fmt;
 
 use data_encoding::HEXLOWER;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::ids::ConnectionKey;
 use crate::vault::VaultError;
 
-/// The place of one value in a keyring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The place of one value in a keyring. The order of the variants is in every export: add at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Slot {
     /// The root key, wrapped by the master key.
     Root,

@@ -12,9 +12,11 @@
 //! the list names.
 
 mod destruction;
+mod export;
 mod extents;
 mod files;
 mod hierarchy;
+mod import;
 mod keyring;
 mod keys;
 mod list;
@@ -31,9 +33,14 @@ use std::path::Path;
 use std::path::PathBuf;
 
 pub use destruction::DestroyedKeys;
+pub use export::EXPORT_LIFE_DAYS;
+pub use export::EXPORT_LIFE_DAYS_MAX;
+pub use export::Export;
 pub use files::FileKeyring;
 pub use hierarchy::HighestNumbers;
 pub use hierarchy::Vault;
+pub use import::Imported;
+pub use import::import;
 pub use keyring::DestroyedKey;
 pub use keyring::KeyKind;
 pub use keyring::Keyring;
@@ -47,6 +54,7 @@ pub use signing::PublicKey;
 pub use signing::SigningKey;
 pub use signing::SigningUse;
 
+use crate::clock::Timestamp;
 use crate::ids::ConnectionKey;
 
 /// What the vault refuses or fails at. No message holds a key or anything sealed.
@@ -126,6 +134,61 @@ pub enum VaultError {
     Malformed {
         /// The slot.
         slot: Slot,
+    },
+    /// An export would take the place of a file.
+    #[error("{path:?} is there already, and an export never overwrites a file; name another one")]
+    ExportPresent {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An export is past its time.
+    #[error("the export {path:?} was made {made_at} and expired {expires_at}; take a newer one")]
+    ExportExpired {
+        /// The file.
+        path: PathBuf,
+        /// When it was made.
+        made_at: Timestamp,
+        /// When its time was over.
+        expires_at: Timestamp,
+    },
+    /// A file that is no export, or not as it was written.
+    #[error("{path:?} is no export of a keyring, or is damaged; take another copy of it")]
+    ExportDamaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The master key is not the one that the export was made under.
+    #[error("the master key given is not the one under which the export {path:?} was made; give the one that was in force then")]
+    ExportOfOther {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A list of destroyed keys cannot be read.
+    #[error("{path:?} is no list of destroyed keys, or is damaged; take the file `keyring/destroyed` of the data directory")]
+    ListDamaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The list of destroyed keys is from before the export.
+    #[error(
+        "the list {path:?} has {entries} destroyed keys, and the export knows of {needed}; \
+         take the newest copy of `keyring/destroyed`, or keys that were destroyed would come back"
+    )]
+    ListShort {
+        /// The list.
+        path: PathBuf,
+        /// How many it has.
+        entries: usize,
+        /// How many it has to have.
+        needed: usize,
+    },
+    /// The list of destroyed keys does not go on from the export's.
+    #[error("the list {path:?} is of another data directory than the export: entry {entry} differs; take the list that belongs to it")]
+    ListForeign {
+        /// The list.
+        path: PathBuf,
+        /// The first entry that differs, counted from 1.
+        entry: usize,
     },
     /// The file system refused.
     #[error("cannot {act} {path:?}")]

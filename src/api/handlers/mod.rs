@@ -6,6 +6,7 @@ pub mod connections;
 pub mod consents;
 pub mod erasures;
 pub mod health;
+pub mod keyring;
 pub mod keys;
 pub mod records;
 pub mod revocations;

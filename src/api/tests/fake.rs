@@ -119,6 +119,7 @@ impl House {
             consents: fake.clone(),
             audit: fake.clone(),
             connectors: fake.clone(),
+            keyring: fake.clone(),
             ground: fake.clone(),
         };
         let api = Arc::new(Api {
@@ -558,6 +559,14 @@ impl Connectors for Fake {
             spec: json!({ "type": "object", "required": ["key"], "properties": { "key": key } }),
             authorize_origin: Some("https://app.example".into()),
         }))
+    }
+}
+
+impl Keyring for Fake {
+    fn export<'a>(&'a self, _: &'a Principal, order: wire::keyring::ExportOrder) -> Reply<'a, wire::keyring::Exported> {
+        let file = order.to.display().to_string();
+        let at = Timestamp::UNIX_EPOCH;
+        done(Ok(wire::keyring::Exported { file, made_at: at, expires_at: at, keys: 3, destroyed: 0, bytes: 500 }))
     }
 }
 

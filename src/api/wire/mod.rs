@@ -9,6 +9,7 @@ pub mod connector;
 pub mod consent;
 pub mod erasure;
 pub mod key;
+pub mod keyring;
 pub mod lineage;
 pub mod record;
 pub mod revocation;

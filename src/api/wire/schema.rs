@@ -48,6 +48,8 @@ pub const ALL: &[Schema] = &[
     wire::key::KEYS,
     wire::key::KEY_ORDER,
     wire::key::NEW_KEY,
+    wire::keyring::EXPORT_ORDER,
+    wire::keyring::EXPORTED,
     wire::lineage::ORIGIN,
     wire::lineage::GRAPH,
     wire::lineage::KEY_MATCHES,

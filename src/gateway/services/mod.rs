@@ -8,6 +8,7 @@ mod consents;
 mod erasures;
 mod graph;
 mod ground;
+mod keyring;
 mod keys;
 mod problems;
 mod records;
@@ -89,6 +90,7 @@ pub fn services(parts: &Parts) -> Services {
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
+        keyring: Arc::new(keyring::Keyring::new(vault.clone(), log.clone(), clock.clone())),
         ground: Arc::new(ground::Ground::new(store.clone(), vault.clone(), log.clone())),
     }
 }

@@ -1,5 +1,7 @@
 //! The vault as a whole, on real files: what was destroyed never opens, wherever a crash falls.
 
+mod export;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
