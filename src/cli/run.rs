@@ -18,8 +18,11 @@ use crate::cli::progress::Bars;
 use crate::cli::transport::Client;
 use crate::cli::transport::Request;
 
-/// The time between two looks at the runs.
+/// The longest time between two looks at the runs; the first ones follow each other faster, for pulls that bring little.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The time before the second look.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Args)]
 pub struct Run {
@@ -85,6 +88,7 @@ impl Run {
 pub async fn watch(client: &Client, output: &Output, pull: &str) -> Result<Vec<Value>, Failure> {
     let mut bars = Bars::new(output);
     let request = Request::get(["v1", "runs"]).query("pull", pull);
+    let mut wait = LOOK_FIRST;
     loop {
         let mut pages = Pages::new(request.clone(), None, None);
         let mut runs = Vec::new();
@@ -95,7 +99,8 @@ pub async fn watch(client: &Client, output: &Output, pull: &str) -> Result<Vec<V
         if runs.iter().all(|run| run["state"] != "running") {
             return Ok(runs);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LOOK_EVERY);
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { cache_bytes: 64 << 20, queue_units: 1024, metrics: Arc::new(Metrics::new()) }
+        Options { cache_bytes: 32 << 20, queue_units: 1024, metrics: Arc::new(Metrics::new()) }
     }
 }
 
