@@ -20,7 +20,7 @@ use crate::store::Table;
 use crate::store::Unit;
 
 /// Bytes of one part of a compressed text; below what the store keeps in one row.
-const PART_BYTES: usize = 48 << 10;
+const PART_BYTES: usize = 32 << 10;
 /// Bytes that a definition's texts may have in all.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 

@@ -16,6 +16,7 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -69,6 +70,7 @@ use crate::run::Sources;
 use crate::store;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::watch::Ending;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::Vault;
 use crate::vault::VaultError;
@@ -77,8 +79,13 @@ pub use self::house::House;
 
 /// How often what is past is forgotten: links, idempotent answers, idle budgets.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+/// How often the disk is looked at.
+const DISK_LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often a signed checkpoint of the audit log is kept (TRUST.md 2.4: at least one an hour).
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(3600);
+
+/// The exit code of a process whose store has hung or panicked.
+const EXIT_ENDED: u8 = 1;
 
 /// Why a data directory was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +150,14 @@ impl Gateway {
         };
         let vault = Arc::new(vault);
         let metrics = Arc::new(Metrics::new());
-        let store = Store::open(&path, &store::Options { metrics: metrics.clone(), ..store::Options::default() })?;
+        let options = store::Options {
+            metrics: metrics.clone(),
+            end: Arc::new(end_process),
+            disk: config.disk,
+            clock: clock.clone(),
+            ..store::Options::default()
+        };
+        let store = Store::open(&path, &options)?;
         let log = Log::new(store.clone(), vault.clone());
         if log.head()?.size == 0 {
             log.append(&[Entry::new(clock.now(), Actor::System, Action::StoreCreated)]).await?;
@@ -194,6 +208,7 @@ impl Gateway {
             directory: Mutex::new(Some(directory)),
         };
         gateway.keep_house();
+        gateway.watch_disk();
         Ok(gateway)
     }
 
@@ -221,6 +236,30 @@ impl Gateway {
                         }
                     }
                 }
+            }
+        });
+    }
+
+    /// Looks at the disk, until the end. Apart from the housekeeping, for a look may have to count many rows.
+    fn watch_disk(&self) {
+        let (store, end) = (self.parts.store.clone(), self.end.clone());
+        self.tasks.spawn(async move {
+            let mut looks = tokio::time::interval(DISK_LOOK_EVERY);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut failing = false;
+            loop {
+                tokio::select! {
+                    () = end.cancelled() => return,
+                    _ = looks.tick() => {}
+                }
+                let (looked, stopping) = (store.clone(), end.clone());
+                let look = tokio::task::spawn_blocking(move || looked.look_at_disk(|| stopping.is_cancelled())).await;
+                if let Ok(Err(error)) = &look
+                    && !failing
+                {
+                    tracing::warn!(error = error as &dyn std::error::Error, "the room on the disk cannot be told");
+                }
+                failing = !matches!(look, Ok(Ok(_)));
             }
         });
     }
@@ -256,6 +295,17 @@ impl House for Gateway {
     fn close(&self) -> BoxFuture<'_, ()> {
         self.shut().boxed()
     }
+}
+
+/// Ends the process when the store has hung or panicked: it never comes back, and nobody knows what it would do next. What
+/// was acknowledged is on disk, and the next start reads the stops before anything else.
+fn end_process(ending: &Ending) {
+    tracing::error!(
+        store.ending = %ending,
+        "headgate ends: {ending}; nothing that was acknowledged is lost; start it again, and see with `headgate store check` \
+         whether the store is damaged"
+    );
+    std::process::exit(i32::from(EXIT_ENDED));
 }
 
 /// Lets no answer out before what it tells is on disk (P5): a read sees a page while the page's sync is still under way.
