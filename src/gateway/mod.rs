@@ -1,6 +1,7 @@
 //! Composition: one data directory opened, its services joined, its workers started and ended.
 
 mod house;
+pub mod scrub;
 pub mod services;
 
 use std::collections::BTreeMap;
@@ -77,6 +78,8 @@ use crate::vault::VaultError;
 
 pub use self::house::House;
 
+use self::scrub::Scrubs;
+
 /// How often what is past is forgotten: links, idempotent answers, idle budgets.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
 /// How often the disk is looked at.
@@ -96,6 +99,17 @@ pub enum GatewayError {
     /// The store.
     #[error("the store cannot be opened")]
     Store(#[from] StoreError),
+    /// It was opened without a damaged snapshot, and something in it is not as it was written.
+    #[error(
+        "the store was opened without its damaged snapshot, and {problems} things in it are not as they were written ({first}); see \
+         all with `headgate store check`, and bring a backup back with `headgate store restore`"
+    )]
+    Unverified {
+        /// How many.
+        problems: usize,
+        /// The first of them.
+        first: String,
+    },
     /// A connector.
     #[error("a connector cannot be used")]
     Connectors(#[from] ConnectorsError),
@@ -158,6 +172,8 @@ impl Gateway {
             ..store::Options::default()
         };
         let store = Store::open(&path, &options)?;
+        let readable = scrub::Ground::new(store.clone(), vault.clone(), clock.clone(), entropy.clone());
+        verify_unless_verified(&store, &readable, &clock).await?;
         let log = Log::new(store.clone(), vault.clone());
         if log.head()?.size == 0 {
             log.append(&[Entry::new(clock.now(), Actor::System, Action::StoreCreated)]).await?;
@@ -179,6 +195,7 @@ impl Gateway {
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics: metrics.clone(),
+            scrubs: Scrubs::new(readable),
             test,
         };
         let acts = Acts::new(&ground, grants, budgets.clone(), client, pending.clone(), public_url.clone());
@@ -267,6 +284,7 @@ impl Gateway {
     async fn shut(&self) {
         self.end.cancel();
         self.parts.pulls.close().await;
+        self.parts.scrubs.close().await;
         self.parts.revocations.close().await;
         self.parts.erasures.close().await;
         self.tasks.close();
@@ -294,6 +312,28 @@ impl House for Gateway {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         self.shut().boxed()
+    }
+}
+
+/// Reads everything again after a snapshot was set aside: nothing is served that is not as it was written.
+async fn verify_unless_verified(store: &Store, ground: &scrub::Ground, clock: &Clock) -> Result<(), GatewayError> {
+    if store.set_aside()?.iter().all(|aside| aside.verified) {
+        return Ok(());
+    }
+    let (ground, clock) = (ground.clone(), clock.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let report = scrub::scrub(&ground, scrub::Pace::Full, &mut scrub::Nobody);
+        let verified = scrub::settle_snapshots(&ground, &report, &clock);
+        (report, verified)
+    });
+    match read.await {
+        Ok((_, true)) => Ok(()),
+        Ok((report, false)) => {
+            let first = report.of_the_engine().next().map(|problem| problem.what.clone()).unwrap_or_default();
+            Err(GatewayError::Unverified { problems: report.of_the_engine().count(), first })
+        }
+        // The watchdog has ended the process, or is about to.
+        Err(_) => Err(StoreError::Stopped.into()),
     }
 }
 
@@ -335,6 +375,7 @@ struct Ground {
     clock: Clock,
     entropy: Entropy,
     metrics: Arc<Metrics>,
+    scrubs: Scrubs,
     test: bool,
 }
 
@@ -417,6 +458,7 @@ impl Acts {
             erasures: self.erasures,
             reader: self.reader,
             log: ground.log,
+            scrubs: ground.scrubs,
             clock: ground.clock,
             test: ground.test,
         }

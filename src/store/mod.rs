@@ -6,6 +6,7 @@
 //!
 //! **Invariant**: nothing outside this module writes below `store/`, `segments/` or `stops`.
 
+pub mod check;
 mod disk;
 mod engine;
 mod error;

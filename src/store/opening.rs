@@ -25,7 +25,9 @@ use crate::store::sync_directory;
 /// Where damaged snapshots are kept, within a data directory. Not within `store/`, which a compaction replaces.
 pub const DAMAGED_FOLDER: &str = "damaged-snapshots";
 /// The file beside a damaged snapshot that says that the store was verified without it.
-pub const VERIFIED_FILE: &str = "verified";
+const VERIFIED_FILE: &str = "verified";
+/// The file beside a damaged snapshot that says what the engine said of it.
+const CAUSE_FILE: &str = "cause";
 
 /// The longest an open may take, however small the store is.
 const OPEN_LIMIT_MIN: Duration = Duration::from_secs(60);
@@ -42,6 +44,8 @@ const SEGMENT_BYTES: usize = 4 << 20;
 pub struct SetAside {
     /// The folder that holds it, named by the time.
     pub folder: PathBuf,
+    /// What the engine said of it.
+    pub cause: String,
     /// Whether the store was verified without it.
     pub verified: bool,
 }
@@ -119,17 +123,11 @@ pub(super) fn open(path: &Path, cache_bytes: u64, clock: &Clock) -> Result<sled:
     if snapshots.is_empty() {
         return Err(first);
     }
-    let folder = set_aside(path, &snapshots, clock)?;
+    let cause = if let StoreError::Unopened { fault, .. } = &first { fault.to_string() } else { first.to_string() };
+    let folder = set_aside(path, &snapshots, &cause, clock)?;
     match attempt(path, cache_bytes) {
-        Ok(db) => {
-            let cause = &first as &dyn std::error::Error;
-            tracing::warn!(
-                cause,
-                set_aside = %folder.display(),
-                "the store's snapshot was damaged; it is set aside, and the store was opened from its log"
-            );
-            Ok(db)
-        }
+        // Told once it is verified.
+        Ok(db) => Ok(db),
         Err(second) => {
             // As it was found, so that the next attempt, or a person, sees what this one saw.
             put_back(path, &folder)?;
@@ -149,18 +147,26 @@ pub(super) fn all_set_aside(directory: &Path) -> Result<Vec<SetAside>, StoreErro
     let mut folders = folders.map_err(|source| StoreError::io("list", &folder, source))?;
     folders.retain(|folder| folder.is_dir());
     folders.sort();
-    Ok(folders.into_iter().map(|folder| SetAside { verified: folder.join(VERIFIED_FILE).exists(), folder }).collect())
+    let told = |folder: PathBuf| SetAside {
+        cause: fs::read_to_string(folder.join(CAUSE_FILE)).unwrap_or_default().trim().to_owned(),
+        verified: folder.join(VERIFIED_FILE).exists(),
+        folder,
+    };
+    Ok(folders.into_iter().map(told).collect())
 }
 
 /// Writes down that the store was verified after its snapshots had been set aside.
 pub(super) fn note_verified(directory: &Path, at: crate::clock::Timestamp) -> Result<(), StoreError> {
     for SetAside { folder, .. } in all_set_aside(directory)?.into_iter().filter(|aside| !aside.verified) {
-        let path = folder.join(VERIFIED_FILE);
-        let written = File::create(&path).and_then(|mut file| writeln!(file, "{at}").and_then(|()| file.sync_all()));
-        written.map_err(|source| StoreError::io("write", &path, source))?;
+        write(&folder.join(VERIFIED_FILE), &at.to_string())?;
         sync_directory(&folder)?;
     }
     Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), StoreError> {
+    let written = File::create(path).and_then(|mut file| writeln!(file, "{text}").and_then(|()| file.sync_all()));
+    written.map_err(|source| StoreError::io("write", path, source))
 }
 
 fn limit(path: &Path) -> Duration {
@@ -225,7 +231,7 @@ fn clear_half_written(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Copies the snapshots, durably, then removes them.
-fn set_aside(path: &Path, snapshots: &[PathBuf], clock: &Clock) -> Result<PathBuf, StoreError> {
+fn set_aside(path: &Path, snapshots: &[PathBuf], cause: &str, clock: &Clock) -> Result<PathBuf, StoreError> {
     let directory = path.parent().unwrap_or(path);
     let parent = directory.join(DAMAGED_FOLDER);
     let mut folder = parent.join(clock.now().strftime("%Y-%m-%dT%H-%M-%S.%3fZ").to_string());
@@ -239,6 +245,7 @@ fn set_aside(path: &Path, snapshots: &[PathBuf], clock: &Clock) -> Result<PathBu
         let copied = fs::copy(snapshot, &copy).and_then(|_| File::open(&copy)?.sync_all());
         copied.map_err(|source| StoreError::io("copy aside", snapshot, source))?;
     }
+    write(&folder.join(CAUSE_FILE), cause)?;
     sync_directory(&folder)?;
     sync_directory(&parent)?;
     sync_directory(directory)?;

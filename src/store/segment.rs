@@ -56,7 +56,7 @@ impl Segments {
         self.directory.join(owner.tenant.to_string()).join(owner.connection.to_string())
     }
 
-    fn path(&self, (owner, extent): Segment) -> PathBuf {
+    pub fn path(&self, (owner, extent): Segment) -> PathBuf {
         self.folder(owner).join(format!("{extent}.seg"))
     }
 

@@ -1,15 +1,18 @@
 //! The store and its readiness.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::api::problem::Problem;
 use crate::api::services;
 use crate::api::services::Reply;
 use crate::audit::Log;
+use crate::gateway::scrub::Scrubs;
 use crate::gateway::services::visible;
 use crate::store::Store;
 use crate::store::Table;
@@ -21,12 +24,13 @@ pub struct Ground {
     store: Store,
     vault: Arc<Vault>,
     log: Log,
+    scrubs: Scrubs,
 }
 
 impl Ground {
     /// Over a store, its keyring and its log.
-    pub fn new(store: Store, vault: Arc<Vault>, log: Log) -> Self {
-        Ground { store, vault, log }
+    pub fn new(store: Store, vault: Arc<Vault>, log: Log, scrubs: Scrubs) -> Self {
+        Ground { store, vault, log, scrubs }
     }
 }
 
@@ -67,6 +71,18 @@ impl services::Ground for Ground {
             }))
         })
         .boxed()
+    }
+
+    fn begin_check(&self, limit: Option<Duration>) -> Reply<'_, Value> {
+        async move {
+            let status = self.scrubs.start(limit).map_err(Problem::internal)?;
+            serde_json::to_value(status).map_err(Problem::internal)
+        }
+        .boxed()
+    }
+
+    fn check(&self) -> Reply<'_, Value> {
+        async move { serde_json::to_value(self.scrubs.status()).map_err(Problem::internal) }.boxed()
     }
 
     fn writes(&self) -> bool {
