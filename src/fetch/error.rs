@@ -77,7 +77,7 @@ pub enum FetchError {
         source: reqwest::Error,
     },
     /// A time-out after the request had begun.
-    #[error("{method} {url} was given up after {seconds} s: {phase}; raise the limit of that name if the application is always this slow")]
+    #[error("{method} {url} was given up after {seconds} s: {phase}; if the application is always this slow, raise `{phase}` under [fetch] in headgate.toml")]
     TimedOut {
         /// The method.
         method: String,
@@ -89,7 +89,7 @@ pub enum FetchError {
         seconds: u64,
     },
     /// An answer beyond a named limit.
-    #[error("the answer to {method} {url} is longer than {limit} bytes of {part}; ask for smaller pages, or raise that limit")]
+    #[error("the answer to {method} {url} is longer than {limit} bytes of {part}; {}", too_large_advice(part))]
     TooLarge {
         /// The method.
         method: String,
@@ -269,6 +269,13 @@ pub(super) fn denied_address(error: &(dyn std::error::Error + 'static)) -> Optio
 
 fn request_id_text(id: &Option<String>) -> String {
     id.as_ref().map(|id| format!(" (its request id: {id})")).unwrap_or_default()
+}
+
+fn too_large_advice(part: &str) -> &'static str {
+    match part {
+        "body" => "ask for smaller pages, or raise `body_bytes_max` under [fetch] in headgate.toml",
+        _ => "no application needs that many; tell its support",
+    }
 }
 
 fn advice(status: u16) -> &'static str {
