@@ -77,7 +77,9 @@ pub enum FetchError {
         source: reqwest::Error,
     },
     /// A time-out after the request had begun.
-    #[error("{method} {url} was given up after {seconds} s: {phase}; if the application is always this slow, raise `{phase}` under [fetch] in headgate.toml")]
+    #[error(
+        "{method} {url} was given up after {seconds} s: {phase}; if the application is always this slow, raise `{phase}` under [fetch] in headgate.toml"
+    )]
     TimedOut {
         /// The method.
         method: String,
@@ -152,11 +154,22 @@ pub enum FetchError {
         /// What the manifest or the status says.
         reason: String,
     },
-    /// The manifest cannot be followed, or an answer is not what it promises.
+    /// The manifest cannot be followed.
     #[error("stream `{stream}` cannot be read on")]
     Reading {
         /// Which.
         stream: String,
+        /// What does not fit.
+        #[source]
+        source: Box<ReadingError>,
+    },
+    /// An answer that is not what the manifest promises.
+    #[error("the answer to {method} {url} cannot be used")]
+    Answer {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
         /// What does not fit.
         #[source]
         source: Box<ReadingError>,
@@ -205,6 +218,7 @@ impl FetchError {
             | FetchError::Redirect { .. }
             | FetchError::Refused { .. }
             | FetchError::Reading { .. }
+            | FetchError::Answer { .. }
             | FetchError::TooManyPages { .. }
             | FetchError::Status { .. } => true,
             FetchError::GaveUp { source, .. } => source.may_have_arrived(),
@@ -283,7 +297,8 @@ fn advice(status: u16) -> &'static str {
         401 => "the credential is refused; reconnect if this repeats",
         403 => "the credential lacks a right; reconnect with the scopes that the stream needs",
         404 | 410 => "check the connection's configuration and the manifest's path",
-        408 | 425 | 429 | 500..=599 => "it is tried again later; lower the budget in headgate.yaml if this repeats",
+        408 | 425 | 429 => "it is tried again later; lower the budget in headgate.yaml if this repeats",
+        500..=599 => "it is tried again later; tell the application's support if this repeats",
         _ => "check the manifest's request against the application's documentation",
     }
 }

@@ -123,7 +123,7 @@ pub enum RunError {
     #[error("the application cannot be asked")]
     Grants(#[from] GrantsError),
     /// The application could not be read.
-    #[error("the stream cannot be read on")]
+    #[error(transparent)]
     Fetch(#[from] FetchError),
     /// A page could not be taken in.
     #[error("a page was not taken in")]

@@ -7,6 +7,7 @@ mod audit;
 mod canary;
 mod cli;
 mod crash;
+mod days;
 mod demo;
 mod durable;
 mod erasure;

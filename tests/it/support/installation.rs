@@ -31,6 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A folder that holds a data directory, its master key beside it, a client secret and the server's log.
 pub struct Installation {
     folder: TempDir,
+    data: PathBuf,
     /// The client secret that the sandbox knows.
     pub client_secret: String,
     /// What is logged, in `HEADGATE_LOG`'s language.
@@ -61,10 +62,20 @@ impl Installation {
     /// An empty data directory whose configuration lets it reach the application at `egress`.
     pub fn new(egress: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        Self::at(folder, data, egress)
+    }
+
+    /// As [`Installation::new`], with the data directory on another disk.
+    pub fn on(disk: &Path, egress: &str) -> Self {
+        Self::at(tempfile::tempdir().unwrap(), disk.join("data"), egress)
+    }
+
+    fn at(folder: TempDir, data: PathBuf, egress: &str) -> Self {
         let client_secret = "client-secret-that-nobody-may-see".to_owned();
         let secret_file = folder.path().join("client.secret");
         fs::write(&secret_file, &client_secret).unwrap();
-        let installation = Installation { folder, client_secret, log_filter: "info" };
+        let installation = Installation { folder, data, client_secret, log_filter: "info" };
         fs::create_dir(installation.data()).unwrap();
         let config = format!(
             "[egress]\nallow = [\"{egress}\"]\n\n[connectors.sandbox]\nclient_id = \"{CLIENT_ID}\"\nclient_secret_file = {secret_file:?}\n"
@@ -75,7 +86,7 @@ impl Installation {
 
     /// The data directory.
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     /// A path beside the data directory.
@@ -114,8 +125,14 @@ impl Installation {
 
     /// [`Installation::serve`] with another beginning of the command line: a tracer's.
     pub async fn serve_with(&self, mut command: Command, sandbox: Option<&Sandbox>) -> Server {
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        self.serve_by(command, sandbox).await
+    }
+
+    /// [`Installation::serve`] by a command line of the caller's.
+    pub async fn serve_by(&self, mut command: Command, sandbox: Option<&Sandbox>) -> Server {
         let log = OpenOptions::new().create(true).append(true).open(self.beside("serve.log")).unwrap();
-        command.args(["--json", "serve", "--listen", "127.0.0.1:0"]).env("HEADGATE_LOG", self.log_filter);
+        command.arg("--json").env("HEADGATE_LOG", self.log_filter);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
