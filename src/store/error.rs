@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use crate::ids::ConnectionKey;
 use crate::store::Table;
 
+/// The engine's folder, as messages name it.
+const ENGINE_FOLDER: &str = "store";
+
 /// A refusal of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -66,8 +69,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What the file system refused the engine is told as a refusal of the file system.
     pub(super) fn engine(source: sled::Error) -> Self {
-        StoreError::Engine { source }
+        match source {
+            sled::Error::Io(source) => StoreError::io("read or write", Path::new(ENGINE_FOLDER), source),
+            source => StoreError::Engine { source },
+        }
     }
 
     pub(super) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
@@ -78,7 +85,11 @@ impl StoreError {
     pub(super) fn opening(path: &Path, source: sled::Error) -> Self {
         let held =
             matches!(&source, sled::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("lock"));
-        if held { StoreError::Held { path: path.into() } } else { StoreError::Engine { source } }
+        match source {
+            _ if held => StoreError::Held { path: path.into() },
+            sled::Error::Io(source) => StoreError::io("open", path, source),
+            source => StoreError::Engine { source },
+        }
     }
 
     pub(super) fn unknown(table: Option<Table>) -> &'static str {

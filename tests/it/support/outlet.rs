@@ -2,6 +2,7 @@
 //! newest first, so whoever took the newest as proof of having all would lose the rest when a later page fails.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -99,17 +100,24 @@ impl Outlet {
 
     /// Connects a shelf, by the real command; the connection's id.
     pub fn connect(&self, installation: &Installation, shelf: &str) -> String {
-        let manifest = self.manifest(installation, shelf);
-        let config = installation.beside("outlet.config.json");
-        if !config.exists() {
-            std::fs::write(&config, json!({"key": KEY}).to_string()).unwrap();
-        }
-        let mut words = vec!["connect", manifest.to_str().unwrap(), "--tenant", "acme", "--accept-policy", "--person", "Ada"];
-        words.extend(["--organisation", "Acme", "--config", config.to_str().unwrap()]);
-        let made = installation.result(&words);
-        assert_eq!(made["state"], "active", "{made}");
-        made["connection"].as_str().unwrap().to_owned()
+        connect(installation, &self.manifest(installation, shelf))
     }
+}
+
+/// Connects what a manifest reads, by the real command; the connection's id.
+pub fn connect(installation: &Installation, manifest: &Path) -> String {
+    let config = manifest.with_extension("config.json");
+    std::fs::write(&config, json!({"key": KEY}).to_string()).unwrap();
+    let made = installation.result(&words(manifest, &config));
+    assert_eq!(made["state"], "active", "{made}");
+    made["connection"].as_str().unwrap().to_owned()
+}
+
+/// The command line that connects a manifest.
+pub fn words<'a>(manifest: &'a Path, config: &'a Path) -> Vec<&'a str> {
+    let mut words = vec!["connect", manifest.to_str().unwrap(), "--tenant", "acme", "--accept-policy", "--person", "Ada"];
+    words.extend(["--organisation", "Acme", "--config", config.to_str().unwrap()]);
+    words
 }
 
 /// An item, as the application has it.

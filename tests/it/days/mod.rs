@@ -3,6 +3,8 @@
 //!
 //! Each test here is a table of days, or one day that needs a machine of its own, against the real binary.
 
+mod machine;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
