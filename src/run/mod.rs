@@ -220,9 +220,7 @@ impl Pulls {
         let state = connection.state.name();
         let active = Arc::new(connection.active().map_err(|_| RunError::NotActive { connection: id, state })?);
         let streams = chosen(&active, &order.streams)?;
-        if let Some(until) = inner.connections.schedule(active.key)?.and_then(|schedule| schedule.not_before)
-            && until > inner.clock.now()
-        {
+        if let Some(until) = inner.connections.schedule(active.key)?.and_then(|schedule| schedule.patience(inner.clock.now())) {
             return Err(RunError::NotBefore { connection: id, until });
         }
         let now = inner.clock.now();

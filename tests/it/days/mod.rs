@@ -3,6 +3,7 @@
 //!
 //! Each test here is a table of days, or one day that needs a machine of its own, against the real binary.
 
+mod clock;
 mod input;
 mod machine;
 
