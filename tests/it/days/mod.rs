@@ -110,7 +110,7 @@ fn days(stranger: &str) -> Vec<Day> {
 }
 
 fn page_that_leads_to(token: &str) -> Reply {
-    Reply::json(&json!({"items": [item(0, 0)], "next": token}))
+    Reply::json(&json!({"items": [item(0)], "next": token}))
 }
 
 /// What was told of a connection before its bad day.
@@ -162,7 +162,7 @@ impl Ground {
         assert_eq!(runs[0]["state"], "complete", "{shelf}: {runs:?}");
         let mut found: Vec<Value> = records(&self.client, &before.connection).await.into_values().collect();
         found.sort_by_key(|record| record["data"]["id"].as_u64());
-        let expected: Vec<Value> = (0..AFTER).map(|number| item(number, 0)).collect();
+        let expected: Vec<Value> = (0..AFTER).map(item).collect();
         assert_eq!(found.iter().map(|record| record["data"].clone()).collect::<Vec<_>>(), expected, "{shelf}");
         assert!(found.iter().all(|record| record["version"] == 1), "{shelf}");
         self.nothing_is_lost(before).await;

@@ -40,8 +40,6 @@ type Shelves = Arc<Mutex<BTreeMap<String, Shelf>>>;
 #[derive(Default)]
 struct Shelf {
     items: u64,
-    /// The revision of every item: another one is another content.
-    revision: u64,
     fault: Option<Fault>,
 }
 
@@ -74,11 +72,6 @@ impl Outlet {
     /// Puts that many items on a shelf in place of what was there, in their order of time.
     pub fn fill(&self, shelf: &str, items: u64) {
         lock(&self.shelves).entry(shelf.to_owned()).or_default().items = items;
-    }
-
-    /// Changes every item of a shelf, though not its time.
-    pub fn revise(&self, shelf: &str) {
-        lock(&self.shelves).entry(shelf.to_owned()).or_default().revision += 1;
     }
 
     /// Lets a shelf answer wrongly from its second page on, or rightly again.
@@ -121,10 +114,10 @@ pub fn words<'a>(manifest: &'a Path, config: &'a Path) -> Vec<&'a str> {
 }
 
 /// An item, as the application has it.
-pub fn item(number: u64, revision: u64) -> Value {
+pub fn item(number: u64) -> Value {
     let first: Timestamp = FIRST.parse().unwrap();
     let at = first + SignedDuration::from_mins(i64::try_from(number).unwrap());
-    json!({"id": number, "name": format!("item {number}, revision {revision}"), "updated_at": at.to_string()})
+    json!({"id": number, "name": format!("item {number}"), "updated_at": at.to_string()})
 }
 
 /// One stream, read since the last time that was seen, page by page.
@@ -183,7 +176,7 @@ fn answer(shelves: &BTreeMap<String, Shelf>, asked: &Asked) -> Reply {
     let since = asked.parameter("since").unwrap_or_default();
     let newer = |item: &Value| item["updated_at"].as_str().unwrap() >= since;
     let end = token.unwrap_or(shelf.items).min(shelf.items);
-    let page: Vec<Value> = (0..end).rev().map(|number| item(number, shelf.revision)).take_while(newer).take(PAGE as usize).collect();
+    let page: Vec<Value> = (0..end).rev().map(|number| item(number)).take_while(newer).take(PAGE as usize).collect();
     let next = if page.len() < PAGE as usize { Value::Null } else { json!((end - PAGE).to_string()) };
     Reply::json(&json!({"items": page, "next": next}))
 }
