@@ -7,16 +7,19 @@ use serde::Serialize;
 
 use crate::api::idempotency::AnswerBook;
 use crate::api::idempotency::AnswerName;
+use crate::api::idempotency::KEPT;
 use crate::api::idempotency::KeptAnswer;
 use crate::api::key::ApiKey;
 use crate::api::key::KeyBook;
 use crate::api::problem::Problem;
 use crate::api::session::ConnectSession;
 use crate::api::session::Handle;
+use crate::api::session::LIFETIME;
 use crate::api::session::SessionBook;
 use crate::audit::Action;
 use crate::audit::Actor;
 use crate::audit::Entry;
+use crate::clock;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::ids::KeyId;
@@ -82,8 +85,8 @@ pub async fn forget_past(store: &Store, now: Timestamp) -> Result<u64, StoreErro
         let Some((last, _)) = rows.last() else { break };
         after = Some(*last);
         let past = |row: &SessionRow| match row {
-            SessionRow::Session(session) => session.expires_at <= now,
-            SessionRow::Way { expires_at, .. } => *expires_at <= now,
+            SessionRow::Session(session) => clock::is_over(session.expires_at, LIFETIME, now),
+            SessionRow::Way { expires_at, .. } => clock::is_over(*expires_at, LIFETIME, now),
         };
         let keys: Vec<_> = rows.into_iter().filter(|(_, row)| past(row)).map(|(key, _)| key).collect();
         removed += remove::<SessionRow>(store, &keys).await?;
@@ -93,7 +96,7 @@ pub async fn forget_past(store: &Store, now: Timestamp) -> Result<u64, StoreErro
         let rows = store.scan::<AnswerRow>(&[], after.as_ref(), SWEEP_ROWS)?;
         let Some((last, _)) = rows.last() else { return Ok(removed) };
         after = Some(*last);
-        let keys: Vec<_> = rows.into_iter().filter(|(_, row)| row.until <= now).map(|(key, _)| key).collect();
+        let keys: Vec<_> = rows.into_iter().filter(|(_, row)| clock::is_over(row.until, KEPT, now)).map(|(key, _)| key).collect();
         removed += remove::<AnswerRow>(store, &keys).await?;
     }
 }

@@ -51,7 +51,6 @@ use crate::erasure::ErasureError;
 use crate::erasure::Erasures;
 use crate::fetch::budget;
 use crate::fetch::budget::Budgets;
-use crate::fetch::client;
 use crate::fetch::client::Client;
 use crate::fetch::egress::Egress;
 use crate::fetch::egress::EgressError;
@@ -180,7 +179,7 @@ impl Gateway {
         }
         let connections = Connections::new(store.clone(), vault.clone(), Gates::new(store.clone()), clock.clone(), entropy.clone());
         let connectors = Connectors::load(store.clone(), clock.clone(), &config.connector_dirs)?;
-        let client = Client::new(Egress::parse(&config.egress_allow)?, client::Options::default(), clock.clone())?;
+        let client = Client::new(Egress::parse(&config.egress_allow)?, config.fetch, clock.clone())?;
         let keeper = Arc::new(CredentialKeeper::new(store.clone(), connections.clone(), clock.clone()));
         let registrations = registrations(config.connectors)?;
         let grants = Grants::new(client.clone(), Renewers::new(keeper, clock.clone()), registrations, clock.clone());

@@ -8,6 +8,7 @@ mod canary;
 mod care;
 mod cli;
 mod crash;
+mod days;
 mod demo;
 mod durable;
 mod erasure;

@@ -79,6 +79,7 @@ pub fn services(parts: &Parts) -> Services {
             registry(),
             connecting::Connecting::new(connecting.clone(), connectors.clone(), definitions.clone()),
             (pulls.clone(), parts.scheduler.clone(), revocations.clone()),
+            clock.clone(),
         )),
         runs: Arc::new(runs::Runs::new(pulls.clone(), registry())),
         revocations: Arc::new(revocations::Revocations::new(revocations.clone(), registry(), connectors.clone())),
