@@ -322,6 +322,13 @@ pub static ROUTES: &[Route] = &[
     Route::new(Verb::Delete, "/admin/keys/{id}", "Revokes an API key", |m| on(m, handlers::keys::revoke))
         .access(Access::Local)
         .answers(&[json(StatusCode::OK, "The key, revoked", wire::key::KEY)]),
+    Route::new(Verb::Post, "/admin/keyring/rotate", "Puts new keys above everything, under a new master key", |m| {
+        on(m, handlers::keyring::rotate)
+    })
+    .access(Access::Local)
+    .optional_body(wire::keyring::ROTATION_ORDER)
+    .answers(&[json(StatusCode::OK, "When, and where the new master key is", wire::keyring::ROTATED)])
+    .problems(&[Kind::StateConflict]),
     Route::new(Verb::Post, "/admin/keyring/export", "Copies the keyring into a file", |m| on(m, handlers::keyring::export))
         .access(Access::Local)
         .body(wire::keyring::EXPORT_ORDER)

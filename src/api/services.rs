@@ -271,6 +271,8 @@ pub struct Notice {
 
 /// The keyring.
 pub trait Keyring: Send + Sync {
+    /// Puts new keys above everything that seals data, under a new master key.
+    fn rotate<'a>(&'a self, by: &'a Principal, order: wire::keyring::RotationOrder) -> Reply<'a, wire::keyring::Rotated>;
     /// Copies it into a file, which the audit log knows of before it is there.
     fn export<'a>(&'a self, by: &'a Principal, order: wire::keyring::ExportOrder) -> Reply<'a, wire::keyring::Exported>;
 }

@@ -137,7 +137,7 @@ enum Asking {
     /// API keys, and the public keys that verify what is signed here.
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// The keys that everything stands under: copy them.
+    /// The keys that everything stands under: rotate them, copy them.
     #[command(subcommand)]
     Keyring(Keyring),
     /// The store's size and health.

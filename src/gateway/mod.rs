@@ -4,6 +4,7 @@ mod house;
 pub mod services;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -165,6 +166,7 @@ impl Gateway {
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics: metrics.clone(),
+            data: path,
             test,
         };
         let acts = Acts::new(&ground, grants, budgets.clone(), client, pending.clone(), public_url.clone());
@@ -285,6 +287,7 @@ struct Ground {
     clock: Clock,
     entropy: Entropy,
     metrics: Arc<Metrics>,
+    data: PathBuf,
     test: bool,
 }
 
@@ -368,6 +371,8 @@ impl Acts {
             reader: self.reader,
             log: ground.log,
             clock: ground.clock,
+            entropy: ground.entropy,
+            data: ground.data,
             test: ground.test,
         }
     }

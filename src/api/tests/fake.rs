@@ -563,6 +563,10 @@ impl Connectors for Fake {
 }
 
 impl Keyring for Fake {
+    fn rotate<'a>(&'a self, _: &'a Principal, _: wire::keyring::RotationOrder) -> Reply<'a, wire::keyring::Rotated> {
+        done(Ok(wire::keyring::Rotated { rotated_at: Timestamp::UNIX_EPOCH, master_key_file: None, old_key_wiped: false }))
+    }
+
     fn export<'a>(&'a self, _: &'a Principal, order: wire::keyring::ExportOrder) -> Reply<'a, wire::keyring::Exported> {
         let file = order.to.display().to_string();
         let at = Timestamp::UNIX_EPOCH;

@@ -17,6 +17,7 @@ mod runs;
 mod shape;
 mod visible;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::api::services::Services;
@@ -26,6 +27,7 @@ use crate::connect;
 use crate::connection;
 use crate::connection::Definitions;
 use crate::erasure;
+use crate::ids::Entropy;
 use crate::lineage::Reader;
 use crate::revocation;
 use crate::run::Pulls;
@@ -61,6 +63,10 @@ pub struct Parts {
     pub log: Log,
     /// The time.
     pub clock: Clock,
+    /// The randomness.
+    pub entropy: Entropy,
+    /// The data directory.
+    pub data: PathBuf,
     /// Whether the data directory was made for tests.
     pub test: bool,
 }
@@ -90,7 +96,7 @@ pub fn services(parts: &Parts) -> Services {
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
-        keyring: Arc::new(keyring::Keyring::new(vault.clone(), log.clone(), clock.clone())),
+        keyring: Arc::new(keyring::Keyring::new(vault.clone(), log.clone(), clock.clone(), (parts.data.clone(), parts.entropy.clone()))),
         ground: Arc::new(ground::Ground::new(store.clone(), vault.clone(), log.clone())),
     }
 }
