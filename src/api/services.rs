@@ -51,6 +51,8 @@ pub struct Services {
     pub audit: Arc<dyn AuditLog>,
     /// Connectors.
     pub connectors: Arc<dyn Connectors>,
+    /// Tenants.
+    pub tenants: Arc<dyn Tenants>,
     /// The keyring.
     pub keyring: Arc<dyn Keyring>,
     /// The store and its readiness.
@@ -267,6 +269,16 @@ pub struct Notice {
     pub spec: Value,
     /// The origin of the page at the application that the customer is sent to, so that the form may lead there.
     pub authorize_origin: Option<String>,
+}
+
+/// Tenants.
+pub trait Tenants: Send + Sync {
+    /// Lists them by their slugs.
+    fn list(&self, page: PageOrder) -> Reply<'_, List<wire::tenant::Tenant>>;
+    /// One tenant.
+    fn get<'a>(&'a self, tenant: &'a TenantId) -> Reply<'a, wire::tenant::Tenant>;
+    /// Refuses one that takes nothing new any more, because it is erased; one that does not exist yet is welcome.
+    fn must_be_open<'a>(&'a self, tenant: &'a TenantId) -> Reply<'a, ()>;
 }
 
 /// The keyring.

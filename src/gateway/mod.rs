@@ -330,7 +330,7 @@ impl Acts {
         };
         let pulls = Pulls::new(store.clone(), connections.clone(), intake.clone(), sources, clock.clone(), entropy.clone());
         let (clock_of, entropy_of) = (clock.clone(), entropy.clone());
-        let erasing = erasure::Ground { clock: clock.clone(), entropy: entropy.clone(), test: *test };
+        let erasing = erasure::Ground { belongings: Arc::new(store.clone()), clock: clock.clone(), entropy: entropy.clone(), test: *test };
         Acts {
             definitions,
             connecting,

@@ -20,3 +20,4 @@ mod readme;
 mod record;
 mod services;
 mod shipstation;
+mod tenants;

@@ -119,6 +119,7 @@ impl House {
             consents: fake.clone(),
             audit: fake.clone(),
             connectors: fake.clone(),
+            tenants: fake.clone(),
             keyring: fake.clone(),
             ground: fake.clone(),
         };
@@ -560,6 +561,25 @@ impl Connectors for Fake {
             authorize_origin: Some("https://app.example".into()),
         }))
     }
+}
+
+impl Tenants for Fake {
+    fn list(&self, _: PageOrder) -> Reply<'_, List<wire::tenant::Tenant>> {
+        done(Ok(List::new(vec![a_tenant()], None)))
+    }
+
+    fn get<'a>(&'a self, _: &'a TenantId) -> Reply<'a, wire::tenant::Tenant> {
+        done(Ok(a_tenant()))
+    }
+
+    fn must_be_open<'a>(&'a self, _: &'a TenantId) -> Reply<'a, ()> {
+        done(Ok(()))
+    }
+}
+
+fn a_tenant() -> wire::tenant::Tenant {
+    let (tenant, state) = (tenant("acme"), "active".into());
+    wire::tenant::Tenant { tenant, state, created_at: Timestamp::UNIX_EPOCH, connections: 1, erasure: None }
 }
 
 impl Keyring for Fake {

@@ -68,6 +68,8 @@ pub const ALL: &[Schema] = &[
     wire::run::PULL_ORDER,
     wire::session::ORDER,
     wire::session::OPENED,
+    wire::tenant::TENANT,
+    wire::tenant::TENANTS,
 ];
 
 /// A refusal, as RFC 9457 shapes it.

@@ -15,6 +15,7 @@ mod records;
 mod revocations;
 mod runs;
 mod shape;
+mod tenants;
 mod visible;
 
 use std::path::PathBuf;
@@ -96,6 +97,7 @@ pub fn services(parts: &Parts) -> Services {
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
+        tenants: Arc::new(tenants::Tenants::new(registry())),
         keyring: Arc::new(keyring::Keyring::new(vault.clone(), log.clone(), clock.clone(), (parts.data.clone(), parts.entropy.clone()))),
         ground: Arc::new(ground::Ground::new(store.clone(), vault.clone(), log.clone())),
     }
