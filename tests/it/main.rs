@@ -22,3 +22,4 @@ mod readme;
 mod record;
 mod services;
 mod shipstation;
+mod tenants;

@@ -234,6 +234,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// The same, as the holder of another key.
+    pub fn with_key(mut self, key: String) -> Self {
+        self.key = key;
+        self
+    }
+
     /// Sends a request.
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let mut request = self.http.request(method, format!("{}{path}", self.address)).bearer_auth(&self.key);
