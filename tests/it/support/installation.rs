@@ -76,12 +76,18 @@ impl Installation {
         installation
     }
 
+    /// A data directory that is there already, in `folder`.
+    pub fn of(folder: TempDir, egress: &str) -> Self {
+        let data = folder.path().join("data");
+        Self::at(folder, data, egress)
+    }
+
     fn at(folder: TempDir, data: PathBuf, egress: &str) -> Self {
         let client_secret = "client-secret-that-nobody-may-see".to_owned();
         let secret_file = folder.path().join("client.secret");
         fs::write(&secret_file, &client_secret).unwrap();
         let installation = Installation { folder, data, master_key: None, client_secret, log_filter: "info" };
-        fs::create_dir(installation.data()).unwrap();
+        fs::create_dir_all(installation.data()).unwrap();
         let config = format!(
             "[egress]\nallow = [\"{egress}\"]\n\n[connectors.sandbox]\nclient_id = \"{CLIENT_ID}\"\nclient_secret_file = {secret_file:?}\n"
         );
@@ -234,6 +240,11 @@ pub struct Client {
 }
 
 impl Client {
+    /// The same server, asked with another API key.
+    pub fn with_key(&self, key: &str) -> Self {
+        Client { key: key.to_owned(), ..self.clone() }
+    }
+
     /// Sends a request.
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let mut request = self.http.request(method, format!("{}{path}", self.address)).bearer_auth(&self.key);
