@@ -73,6 +73,11 @@ impl Default for Options {
 /// The largest value of a row: above about a quarter of its segment sled would put it in a file that it never syncs.
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// The engine's folder within a data directory.
+const STORE: &str = "store";
+/// Present while the store is being made.
+const STORE_MAKING: &str = "store.making";
+
 /// A row's whole key and value, as the engine holds them.
 pub type RawRow = (Vec<u8>, Vec<u8>);
 
@@ -101,7 +106,9 @@ impl Store {
     /// [`StoreError::Held`] when another process has it open; the engine's and the file system's refusals.
     pub fn open(directory: &Path, options: &Options) -> Result<Self, StoreError> {
         let stops = Stops::open(&directory.join("stops"))?;
-        let engine = Arc::new(Engine::open(&directory.join("store"), options.cache_bytes)?);
+        let making = Making::begin(directory)?;
+        let engine = Arc::new(Engine::open(&directory.join(STORE), options.cache_bytes)?);
+        making.finish(directory)?;
         let segments = Arc::new(Segments::open(directory.join("segments"))?);
         let fences = Arc::new(Fences::new(engine.clone(), stops));
         let (jobs, queue) = mpsc::channel(options.queue_units);
@@ -312,6 +319,53 @@ impl Drop for Inner {
             tracing::error!("the store's writer ended by a panic; what it had not acknowledged is lost");
         }
     }
+}
+
+/// The making of a store. While it lasts a file beside it says so: what a power loss leaves of a half-made store may not open,
+/// and since nothing of it was ever acknowledged, the next start makes it anew.
+struct Making {
+    is_new: bool,
+}
+
+impl Making {
+    fn begin(directory: &Path) -> Result<Self, StoreError> {
+        let (store, sign) = (directory.join(STORE), directory.join(STORE_MAKING));
+        if sign.exists() && store.exists() {
+            tracing::warn!("the store was not made to its end before the process or the power went; it is made anew");
+            std::fs::remove_dir_all(&store).map_err(|source| StoreError::io("remove", &store, source))?;
+        }
+        let is_new = !store.exists();
+        if is_new {
+            File::create(&sign).map_err(|source| StoreError::io("make", &sign, source))?;
+            sync_directory(directory)?;
+        }
+        Ok(Making { is_new })
+    }
+
+    /// Before this returns nothing is acknowledged; when it has, the sign is gone for good.
+    fn finish(self, directory: &Path) -> Result<(), StoreError> {
+        if self.is_new {
+            let sign = directory.join(STORE_MAKING);
+            sync_tree(&directory.join(STORE))?;
+            std::fs::remove_file(&sign).map_err(|source| StoreError::io("remove", &sign, source))?;
+            sync_directory(directory)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes everything below a directory durable, its own entries last.
+fn sync_tree(path: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::io("sync", path, source);
+    for entry in std::fs::read_dir(path).map_err(io)? {
+        let below = entry.map_err(io)?.path();
+        if below.is_dir() {
+            sync_tree(&below)?;
+        } else {
+            File::open(&below).and_then(|file| file.sync_all()).map_err(|source| StoreError::io("sync", &below, source))?;
+        }
+    }
+    sync_directory(path)
 }
 
 /// Makes a directory's entries durable.

@@ -33,9 +33,9 @@ use crate::support::outlet::Outlet;
 use crate::support::outlet::item;
 
 /// Cuts in an ordinary test run.
-const CUTS_DEFAULT: u64 = 16;
+const CUTS_DEFAULT: u64 = 10;
 /// Images that are looked at side by side.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
 /// Items on the shelves: some pages each.
 const FIRST: u64 = 25;
 const LATER: u64 = 45;
