@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use crate::ids::ConnectionKey;
 use crate::store::Table;
+use crate::store::opening;
+use crate::store::opening::LockHolder;
+use crate::store::opening::OpenFault;
 
 /// The engine's folder, as messages name it.
 const ENGINE_FOLDER: &str = "store";
@@ -14,10 +17,23 @@ const ENGINE_FOLDER: &str = "store";
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the directory open.
-    #[error("{path:?} is held by another process; stop it, or run the command while it serves: it is then passed on")]
+    #[error("{path:?} is held by {holder}; end it, or run the command while it serves: it is then passed on")]
     Held {
         /// The engine's directory.
         path: PathBuf,
+        /// Which process.
+        holder: LockHolder,
+    },
+    /// The engine does not open its files.
+    #[error(
+        "{path:?} does not open: {fault}; keep a copy of it, see with `headgate store check` what it still holds, and bring a \
+         backup back with `headgate store restore`"
+    )]
+    Unopened {
+        /// The engine's directory.
+        path: PathBuf,
+        /// What happened.
+        fault: OpenFault,
     },
     /// The embedded engine failed.
     #[error("the store's engine failed; look at the disk, then run `headgate store check`")]
@@ -63,6 +79,19 @@ pub enum StoreError {
         /// The limit.
         max: usize,
     },
+    /// A page would take room that is kept for everything else.
+    #[error(
+        "disk full: {path:?} has {} MiB left, and {} MiB are kept for what must still work; free some space, run `headgate store \
+         compact`, and pull again", free_bytes >> 20, floor_bytes >> 20
+    )]
+    DiskFull {
+        /// The data directory.
+        path: PathBuf,
+        /// What is free.
+        free_bytes: u64,
+        /// What is kept free.
+        floor_bytes: u64,
+    },
     /// The writer has ended: the process is going down, or an earlier failure ended it.
     #[error("the store no longer takes writes; an earlier error in the log says why; restart the process")]
     Stopped,
@@ -86,7 +115,7 @@ impl StoreError {
         let held =
             matches!(&source, sled::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("lock"));
         match source {
-            _ if held => StoreError::Held { path: path.into() },
+            _ if held => StoreError::Held { path: path.into(), holder: opening::lock_holder(&path.join("db")) },
             sled::Error::Io(source) => StoreError::io("open", path, source),
             source => StoreError::Engine { source },
         }
@@ -105,9 +134,13 @@ impl StoreError {
             StoreError::Io { what, path, source } => StoreError::Io { what, path: path.clone(), source: io::Error::from(source.kind()) },
             StoreError::GateClosed { owner } => StoreError::GateClosed { owner: *owner },
             StoreError::Conflict { table } => StoreError::Conflict { table },
-            StoreError::Held { path } => StoreError::Held { path: path.clone() },
+            StoreError::Held { path, holder } => StoreError::Held { path: path.clone(), holder: holder.clone() },
+            StoreError::Unopened { path, fault } => StoreError::Unopened { path: path.clone(), fault: fault.clone() },
             StoreError::Malformed { table } => StoreError::Malformed { table },
             StoreError::ValueTooLarge { table, bytes, max } => StoreError::ValueTooLarge { table, bytes: *bytes, max: *max },
+            StoreError::DiskFull { path, free_bytes, floor_bytes } => {
+                StoreError::DiskFull { path: path.clone(), free_bytes: *free_bytes, floor_bytes: *floor_bytes }
+            }
             StoreError::Stopped => StoreError::Stopped,
         }
     }

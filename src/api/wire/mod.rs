@@ -16,3 +16,4 @@ pub mod revocation;
 pub mod run;
 pub mod schema;
 pub mod session;
+pub mod store;

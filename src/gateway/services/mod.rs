@@ -26,6 +26,7 @@ use crate::connect;
 use crate::connection;
 use crate::connection::Definitions;
 use crate::erasure;
+use crate::gateway::scrub::Scrubs;
 use crate::lineage::Reader;
 use crate::revocation;
 use crate::run::Pulls;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub reader: Reader,
     /// The audit log.
     pub log: Log,
+    /// The scrubs.
+    pub scrubs: Scrubs,
     /// The time.
     pub clock: Clock,
     /// Whether the data directory was made for tests.
@@ -92,6 +95,6 @@ pub fn services(parts: &Parts) -> Services {
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
         keyring: Arc::new(keyring::Keyring::new(vault.clone(), log.clone(), clock.clone())),
-        ground: Arc::new(ground::Ground::new(store.clone(), vault.clone(), log.clone())),
+        ground: Arc::new(ground::Ground::new(store.clone(), vault.clone(), log.clone(), parts.scrubs.clone())),
     }
 }

@@ -58,7 +58,6 @@ struct Told {
 /// What they have said of a connection.
 #[derive(Debug, Clone, Default)]
 struct Known {
-    shelf: &'static str,
     state: String,
     records: BTreeMap<String, Value>,
     runs: Vec<Value>,
@@ -142,7 +141,7 @@ impl Life<'_> {
 
     async fn connect(&mut self, outlet: &Outlet, shelf: &'static str) -> String {
         let connection = block_in_place(|| outlet.connect(self.installation, shelf));
-        self.now.connections.insert(connection.clone(), Known { shelf, state: "active".into(), ..Known::default() });
+        self.now.connections.insert(connection.clone(), Known { state: "active".into(), ..Known::default() });
         self.mark().await;
         connection
     }

@@ -69,10 +69,13 @@ impl Installation {
         Self::at(folder, data, egress)
     }
 
-    /// As [`Installation::new`], with the data directory on another disk.
+    /// As [`Installation::new`], with the data directory on another disk, of which nothing is kept free.
     pub fn on(disk: &Path, egress: &str) -> Self {
         let mut installation = Self::at(tempfile::tempdir().unwrap(), disk.join("data"), egress);
         installation.master_key = Some(BASE64.encode(&[42; 32]));
+        let configuration = installation.data().join("headgate.toml");
+        let written = fs::read_to_string(&configuration).unwrap();
+        fs::write(configuration, written + "\n[disk]\nlow_mib = 0\nfloor_mib = 0\n").unwrap();
         installation
     }
 
