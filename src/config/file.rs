@@ -417,10 +417,10 @@ mod tests {
         assert_eq!(config.public_url.unwrap().as_str().trim_end_matches('/'), "https://headgate.example.com");
         assert_eq!(config.connector_dirs, [folder.path().join("mine"), PathBuf::from("/opt/connectors")]);
         assert_eq!(config.egress_allow.len(), 3);
+        assert_eq!((config.disk.low_bytes, config.disk.floor_bytes), (2000 << 20, 200 << 20));
         let FetchOptions { connect_timeout, answer_timeout, idle_timeout, total_timeout, body_bytes_max, .. } = config.fetch;
         let milliseconds = [connect_timeout, answer_timeout, idle_timeout, total_timeout].map(|time| time.as_millis());
         assert_eq!((milliseconds, body_bytes_max), ([5_000, 90_000, 500, 600_000], 1 << 20));
-        assert_eq!((config.disk.low_bytes, config.disk.floor_bytes), (2000 << 20, 200 << 20));
         let shop = &config.connectors["shop"];
         assert_eq!(shop.client_secret.as_ref().unwrap().expose(), "hunter2");
         assert_eq!(shop.rewrite[0].to.port(), Some(9000));
