@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod fence;
 pub mod layout;
+mod making;
 mod opening;
 mod row;
 mod segment;
@@ -56,6 +57,7 @@ pub use self::writer::AuditNode;
 use self::disk::Disk;
 use self::engine::Engine;
 use self::fence::Fences;
+use self::making::Making;
 use self::segment::Segments;
 use self::stops::Stops;
 use self::watch::Call;
@@ -144,7 +146,10 @@ impl Store {
     pub fn open(directory: &Path, options: &Options) -> Result<Self, StoreError> {
         let stops = Stops::open(&directory.join("stops"))?;
         let watch = Arc::new(Watch::new(options.limits, options.end.clone()));
-        let engine = Arc::new(Engine::open(&directory.join("store"), options.cache_bytes, &options.clock, watch.clone())?);
+        let path = directory.join("store");
+        let making = Making::begin(&path)?;
+        let engine = Arc::new(Engine::open(&path, options.cache_bytes, &options.clock, watch.clone())?);
+        making.finish(&path)?;
         let segments = Arc::new(Segments::open(directory.join("segments"), watch.clone())?);
         let fences = Arc::new(Fences::new(engine.clone(), stops));
         let (jobs, queue) = mpsc::channel(options.queue_units);

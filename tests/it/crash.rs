@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use headgate::ids::Entropy;
 use headgate::sandbox;
 use headgate::sandbox::Purpose;
 use headgate::sandbox::Sandbox;
@@ -17,6 +16,8 @@ use serde_json::Value;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::support::dice::Dice;
+use crate::support::dice::number;
 use crate::support::installation::Client;
 use crate::support::installation::Installation;
 use crate::support::installation::Server;
@@ -81,30 +82,11 @@ struct Told {
 
 type Shared = Arc<Mutex<Told>>;
 
-/// A small generator, so that a printed seed repeats the choices.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % below.max(1)
-    }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 /// Goal: no kill loses or tears what was acknowledged. Method: live, kill, start again, compare with what was told.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_a_kill() {
-    let seed = number("HEADGATE_CRASH_SEED").unwrap_or_else(|| u64::from_be_bytes(Entropy::system().bytes()));
-    println!("HEADGATE_CRASH_SEED={seed}");
+    let mut dice = Dice::seeded("HEADGATE_CRASH_SEED");
     let cycles = number("HEADGATE_CRASH_CYCLES").unwrap_or(CYCLES_DEFAULT);
-    let mut dice = Dice(seed);
     let sandbox = Arc::new(Sandbox::start(sandbox::Options { records: RECORDS, ..Default::default() }).await.unwrap());
     let installation = Installation::new(&sandbox.address().to_string());
     let mut usual: BTreeMap<Part, Duration> = BTreeMap::new();

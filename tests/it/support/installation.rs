@@ -69,11 +69,20 @@ impl Installation {
         Self::at(folder, data, egress)
     }
 
-    /// As [`Installation::new`], with the data directory on another disk.
+    /// As [`Installation::new`], with the data directory on another disk, of which nothing is kept free.
     pub fn on(disk: &Path, egress: &str) -> Self {
         let mut installation = Self::at(tempfile::tempdir().unwrap(), disk.join("data"), egress);
         installation.master_key = Some(BASE64.encode(&[42; 32]));
+        let configuration = installation.data().join("headgate.toml");
+        let written = fs::read_to_string(&configuration).unwrap();
+        fs::write(configuration, written + "\n[disk]\nlow_mib = 0\nfloor_mib = 0\n").unwrap();
         installation
+    }
+
+    /// A data directory that is there already, in `folder`.
+    pub fn of(folder: TempDir, egress: &str) -> Self {
+        let data = folder.path().join("data");
+        Self::at(folder, data, egress)
     }
 
     fn at(folder: TempDir, data: PathBuf, egress: &str) -> Self {
@@ -81,7 +90,7 @@ impl Installation {
         let secret_file = folder.path().join("client.secret");
         fs::write(&secret_file, &client_secret).unwrap();
         let installation = Installation { folder, data, master_key: None, client_secret, log_filter: "info" };
-        fs::create_dir(installation.data()).unwrap();
+        fs::create_dir_all(installation.data()).unwrap();
         let config = format!(
             "[egress]\nallow = [\"{egress}\"]\n\n[connectors.sandbox]\nclient_id = \"{CLIENT_ID}\"\nclient_secret_file = {secret_file:?}\n"
         );
@@ -234,10 +243,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// The same, as the holder of another key.
-    pub fn with_key(mut self, key: String) -> Self {
-        self.key = key;
-        self
+    /// The same server, asked with another API key.
+    pub fn with_key(&self, key: &str) -> Self {
+        Client { key: key.to_owned(), ..self.clone() }
     }
 
     /// Sends a request.
