@@ -6,10 +6,13 @@
 //!
 //! **Invariant**: nothing outside this module writes below `store/`, `segments/` or `stops`.
 
+mod compact;
+mod copy;
 mod engine;
 mod error;
 mod fence;
 pub mod layout;
+mod place;
 mod row;
 mod segment;
 mod stops;
@@ -28,6 +31,9 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
+pub use self::compact::Compacted;
+pub use self::copy::CopyError;
+pub use self::copy::Watch;
 pub use self::error::StoreError;
 pub use self::fence::Epoch;
 pub use self::fence::GateState;
@@ -48,6 +54,7 @@ use self::fence::Fences;
 use self::segment::Segments;
 use self::stops::Stops;
 use self::writer::Job;
+use self::writer::Write;
 use self::writer::Writer;
 
 use crate::ids::ConnectionKey;
@@ -92,6 +99,9 @@ struct Inner {
     durable: watch::Receiver<u64>,
     thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     directory: PathBuf,
+    cache_bytes: u64,
+    /// What makes a copy of the rows at the moment, if anything does.
+    copying: std::sync::Mutex<Option<&'static str>>,
 }
 
 impl Store {
@@ -100,8 +110,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Held`] when another process has it open; the engine's and the file system's refusals.
     pub fn open(directory: &Path, options: &Options) -> Result<Self, StoreError> {
+        place::finish(directory)?;
         let stops = Stops::open(&directory.join("stops"))?;
         let engine = Arc::new(Engine::open(&directory.join("store"), options.cache_bytes)?);
+        // Not before this process holds the store: another one may be copying.
+        place::remove_leftovers(directory)?;
         let segments = Arc::new(Segments::open(directory.join("segments"))?);
         let fences = Arc::new(Fences::new(engine.clone(), stops));
         let (jobs, queue) = mpsc::channel(options.queue_units);
@@ -112,7 +125,18 @@ impl Store {
             .spawn(move || writer.run(queue))
             .map_err(|source| StoreError::io("start the writer of", directory, source))?;
         let thread = std::sync::Mutex::new(Some(thread));
-        let inner = Inner { engine, fences, segments, jobs, applied, durable, thread, directory: directory.into() };
+        let inner = Inner {
+            engine,
+            fences,
+            segments,
+            jobs,
+            applied,
+            durable,
+            thread,
+            directory: directory.into(),
+            cache_bytes: options.cache_bytes,
+            copying: std::sync::Mutex::default(),
+        };
         Ok(Store { inner: Arc::new(inner) })
     }
 
@@ -132,7 +156,7 @@ impl Store {
     pub async fn submit(&self, unit: Unit) -> Result<oneshot::Receiver<Result<Committed, StoreError>>, StoreError> {
         let unit = unit.checked()?;
         let (reply, answer) = oneshot::channel();
-        self.inner.jobs.send(Job { unit, reply }).await.map_err(|_| StoreError::Stopped)?;
+        self.inner.jobs.send(Job::Write(Write { unit, reply })).await.map_err(|_| StoreError::Stopped)?;
         Ok(answer)
     }
 
