@@ -134,6 +134,7 @@ impl Gateway {
     pub async fn open(settings: Settings) -> Result<Self, GatewayError> {
         let Settings { directory, config, public_url, master_key, clock, entropy } = settings;
         let (path, test) = (directory.directory().path().to_owned(), directory.is_test());
+        Store::finish_replacing(&path)?;
         // Never beside a store: what stands there is sealed under a keyring that is missing.
         let fresh = !Vault::is_in(&path) && !path.join("store").exists();
         let vault = if fresh {

@@ -59,7 +59,7 @@ impl Store {
             let (engine, directory) = (self.inner.engine.clone(), directory.clone());
             move |new: &Arc<Database>| place::exchange_store(&directory).map(|()| engine.exchange(new.clone()))
         };
-        let InPause { copied, pause, last: old } = match self.copied_in_pause(place::COMPACTING, watch, exchange) {
+        let InPause { copied, pause, last: old } = match self.copied_in_pause(place::COMPACTING, self.inner.cache_bytes, watch, exchange) {
             Ok(done) => done,
             Err(error) => {
                 // What an error between the two folders has left is for the next start to settle.
@@ -82,11 +82,12 @@ impl Store {
     pub(super) fn copied_in_pause<T: Send + 'static>(
         &self,
         folder: &str,
+        cache_bytes: u64,
         watch: &Arc<Watch>,
         last: impl FnOnce(&Arc<Database>) -> Result<T, Failed> + Send + 'static,
     ) -> Result<InPause<T>, CopyError> {
         let path = self.inner.directory.join(folder);
-        let copying = Copying::of(self.inner.engine.clone(), &path, self.inner.cache_bytes, watch.clone())?;
+        let copying = Copying::of(self.inner.engine.clone(), &path, cache_bytes, watch.clone())?;
         watch.begin("pausing");
         let (answer, outcome) = oneshot::channel();
         let act = move || {
@@ -234,7 +235,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path(), &Options::default()).unwrap();
         let mut unit = Unit::default();
-        (0..100).for_each(|key| drop(unit.put(&key, &text(key, 1))));
+        for key in 0..100 {
+            unit.put(&key, &text(key, 1));
+        }
         store.commit(unit).await.unwrap();
         let mut unit = Unit::default();
         unit.remove::<Text>(&7);

@@ -6,6 +6,7 @@
 //!
 //! **Invariant**: nothing outside this module writes below `store/`, `segments/` or `stops`.
 
+mod backup;
 mod compact;
 mod copy;
 mod engine;
@@ -13,6 +14,7 @@ mod error;
 mod fence;
 pub mod layout;
 mod place;
+mod restoring;
 mod row;
 mod segment;
 mod stops;
@@ -31,6 +33,10 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
+pub use self::backup::BackedUp;
+pub use self::backup::Backup;
+pub use self::backup::BackupOrder;
+pub use self::backup::Built;
 pub use self::compact::Compacted;
 pub use self::copy::CopyError;
 pub use self::copy::Watch;
@@ -38,6 +44,8 @@ pub use self::error::StoreError;
 pub use self::fence::Epoch;
 pub use self::fence::GateState;
 pub use self::layout::Table;
+pub use self::restoring::Restoring;
+pub use self::restoring::STORE_PARTS;
 pub use self::row::Row;
 pub use self::row::RowKey;
 pub use self::segment::Placed;
@@ -138,6 +146,15 @@ impl Store {
             copying: std::sync::Mutex::default(),
         };
         Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// Finishes what a restore or a compaction of this data directory was killed in the middle of: looked at before anything
+    /// is concluded from which of the store's folders are there.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn finish_replacing(directory: &Path) -> Result<(), StoreError> {
+        place::finish(directory)
     }
 
     /// Applies a unit; returns when it is durable.
@@ -261,6 +278,12 @@ impl Store {
     /// The last stop of one connection.
     pub fn stop(&self, owner: ConnectionKey) -> Option<Stop> {
         self.inner.fences.stop(owner)
+    }
+
+    /// The highest numbers of a tenant and of a connection that were ever stopped: a new connection that got one of these
+    /// would be stopped from its beginning.
+    pub fn highest_stopped(&self) -> ConnectionKey {
+        self.inner.fences.highest_stopped()
     }
 
     /// Reads sealed bytes from a segment file.

@@ -21,7 +21,7 @@ use crate::store::copy;
 use crate::store::sync_directory;
 
 /// The note of renames that are under way.
-const NOTE: &str = "replacing.json";
+pub(super) const NOTE: &str = "replacing.json";
 /// Folders of the data directory that are worth nothing once nobody works in them: copies that were never finished, and
 /// what a finished one has replaced.
 const LEFTOVERS: [&str; 4] = [COMPACTING, COMPACTED, BACKING_UP, RESTORING];
@@ -71,6 +71,11 @@ pub(super) fn replace(directory: &Path, moves: &[Move]) -> Result<(), Failed> {
     write().map_err(|source| Failed::Before(StoreError::io("write", &draft, source)))?;
     fs::rename(&draft, &path).map_err(|source| Failed::Before(StoreError::io("write", &path, source)))?;
     sync_directory(directory).and_then(|()| finish(directory)).map_err(Failed::Between)
+}
+
+/// Whether renames are under way.
+pub(super) fn is_noted(directory: &Path) -> bool {
+    directory.join(NOTE).exists()
 }
 
 /// Does the rest of the moves that were noted; nothing when none were.

@@ -42,6 +42,7 @@ use crate::telemetry::metrics::Metrics;
 const GROUP_UNITS_MAX: usize = 64;
 
 /// What the writer is asked for.
+#[allow(clippy::large_enum_variant, reason = "nearly every job is a unit: a box for each would cost more than the bytes")]
 pub(super) enum Job {
     /// To write a unit.
     Write(Write),
