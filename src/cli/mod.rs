@@ -140,7 +140,7 @@ enum Asking {
     /// The keys that everything stands under: copy them.
     #[command(subcommand)]
     Keyring(Keyring),
-    /// The store's size and health.
+    /// The store: its size, and copies of it.
     #[command(subcommand)]
     Store(store::Store),
 }
@@ -176,6 +176,7 @@ impl Command {
             Command::Serve(serve) => return serve.carry_out(opening, output).await,
             Command::Asking(Asking::Certificate(Certificate::Verify(verify))) => return verify.carry_out(output),
             Command::Asking(Asking::Connectors(Connectors::Check(check))) => return check.carry_out(output),
+            Command::Asking(Asking::Store(store::Store::Restore(restore))) => return restore.carry_out(opening, output).await,
             Command::Asking(asking) => asking,
         };
         let client = opening.client(output).await?;

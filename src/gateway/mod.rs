@@ -44,6 +44,7 @@ use crate::connection::Connectors;
 use crate::connection::ConnectorsError;
 use crate::connection::Definitions;
 use crate::connection::gate::Gates;
+use crate::copies::Copies;
 use crate::erasure;
 use crate::erasure::ErasureError;
 use crate::erasure::Erasures;
@@ -230,6 +231,7 @@ impl Gateway {
         self.end.cancel();
         self.parts.pulls.close().await;
         self.parts.revocations.close().await;
+        self.parts.copies.close().await;
         self.parts.erasures.close().await;
         self.tasks.close();
         self.tasks.wait().await;
@@ -355,7 +357,9 @@ impl Acts {
     }
 
     fn parts(self, ground: Ground) -> services::Parts {
+        let copies = Copies::new(ground.store.clone(), ground.vault.clone(), ground.log.clone(), ground.clock.clone(), ground.test);
         services::Parts {
+            copies,
             store: ground.store,
             vault: ground.vault,
             connections: ground.connections,

@@ -246,6 +246,15 @@ impl Store {
         entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
     }
 
+    /// All raw keys and values of one table: for small ones.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn raw_of_table(&self, table: Table) -> Result<Vec<RawRow>, StoreError> {
+        let entries = self.inner.engine.scan_prefix(&[table.tag()]);
+        entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
+    }
+
     /// The state of a connection's gate, as it is in memory: what every fence compares with.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod architecture;
 mod audit;
 mod canary;
 mod cli;
+mod copies;
 mod crash;
 mod demo;
 mod durable;

@@ -5,6 +5,7 @@ mod connecting;
 mod connections;
 mod connectors;
 mod consents;
+mod copies;
 mod erasures;
 mod graph;
 mod ground;
@@ -25,6 +26,7 @@ use crate::clock::Clock;
 use crate::connect;
 use crate::connection;
 use crate::connection::Definitions;
+use crate::copies as copying;
 use crate::erasure;
 use crate::lineage::Reader;
 use crate::revocation;
@@ -55,6 +57,8 @@ pub struct Parts {
     pub revocations: revocation::Revocations,
     /// Erasures.
     pub erasures: erasure::Erasures,
+    /// Compactions and backups.
+    pub copies: copying::Copies,
     /// The reader of records.
     pub reader: Reader,
     /// The audit log.
@@ -91,6 +95,7 @@ pub fn services(parts: &Parts) -> Services {
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
         keyring: Arc::new(keyring::Keyring::new(vault.clone(), log.clone(), clock.clone())),
+        copies: Arc::new(copies::Copies::new(parts.copies.clone())),
         ground: Arc::new(ground::Ground::new(store.clone(), vault.clone(), log.clone())),
     }
 }
