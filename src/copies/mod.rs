@@ -3,6 +3,7 @@
 //! The store itself knows how a copy is made; here it is asked for, one at a time, watched, interrupted when whoever asked
 //! goes away, and told to the audit log before it is answered.
 
+mod leftovers;
 mod restore;
 
 use std::path::PathBuf;
@@ -87,15 +88,24 @@ impl Copies {
         Copies { store, vault, log, clock, test, under_way: Arc::default(), tasks: TaskTracker::new() }
     }
 
-    /// Compacts the store; what it came to, and how long it took. Dropping this interrupts it.
+    /// Compacts the store, then removes what no page names from the segment files; what it came to, how many segment files
+    /// were removed or cut, and how long it took. Dropping this interrupts it.
     ///
     /// # Errors
     /// When another copy is under way, and whatever kept it from being made; everything is then as it was before.
-    pub async fn compact(&self, actor: Actor) -> Result<(Compacted, Duration), CopiesError> {
+    pub async fn compact(&self, actor: Actor) -> Result<(Compacted, u64, Duration), CopiesError> {
         let store = self.store.clone();
-        let (compacted, took) = self.make("compaction", move |watch| store.compact(watch)).await?;
+        let make = move |watch: &Arc<Watch>| {
+            let compacted = store.compact(watch)?;
+            // The rows are compacted already: what is left of bytes can be removed another time.
+            let trimmed = leftovers::trim(&store).inspect_err(|error| {
+                tracing::warn!(error = error as &dyn std::error::Error, "bytes that no page names are not removed from the segment files");
+            });
+            Ok((compacted, trimmed.unwrap_or(0)))
+        };
+        let ((compacted, trimmed), took) = self.make("compaction", make).await?;
         self.tell(Action::StoreCompacted, actor, self.clock.now(), compacted.digest, compacted.rows).await?;
-        Ok((compacted, took))
+        Ok((compacted, trimmed, took))
     }
 
     /// Backs the store up into a folder that does not exist yet; when, what it came to, and how long it took. Dropping this

@@ -12,8 +12,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::digest::Digest;
+use crate::ids::ConnectionKey;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::Table;
 use crate::store::copy;
 use crate::store::copy::Copied;
 use crate::store::copy::CopyError;
@@ -89,8 +91,7 @@ impl Store {
         let path = self.inner.directory.join(folder);
         let copying = Copying::of(self.inner.engine.clone(), &path, cache_bytes, watch.clone())?;
         watch.begin("pausing");
-        let (answer, outcome) = oneshot::channel();
-        let act = move || {
+        self.paused(move || {
             let began = Instant::now();
             let (result, writer) = match copying.finish() {
                 Err(error) => (Err(error), Ok(())),
@@ -100,12 +101,64 @@ impl Store {
                     Err(Failed::Between(error)) => (Err(error.again().into()), Err(error)),
                 },
             };
+            (result, writer)
+        })
+    }
+
+    /// Calls `act` on the writer's thread, while nothing is written. Its second answer is what the writer makes of it: an error
+    /// ends the writer.
+    fn paused<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> (Result<T, CopyError>, Result<(), StoreError>) + Send + 'static,
+    ) -> Result<T, CopyError> {
+        let (answer, outcome) = oneshot::channel();
+        let act = move || {
+            let (result, writer) = act();
             // Nobody waits any more when the process ends.
             let _ = answer.send(result);
             writer
         };
         self.inner.jobs.blocking_send(Job::Pause(Box::new(act))).map_err(|_| StoreError::Stopped)?;
         outcome.blocking_recv().map_err(|_| StoreError::Stopped)?
+    }
+
+    /// Connections that have segment files.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    pub fn segment_owners(&self) -> Result<Vec<ConnectionKey>, StoreError> {
+        self.inner.segments.owners()
+    }
+
+    /// The extents of a connection that have a segment file, and the length of that.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    pub fn segment_lengths(&self, owner: ConnectionKey) -> Result<Vec<(u32, u64)>, StoreError> {
+        self.inner.segments.lengths(owner)
+    }
+
+    /// Cuts segment files of a connection where their last page ends, and removes those without one, unless a run is under way
+    /// or `newest_page` is no longer the connection's newest: then nothing is done. How many files were removed or cut. For a
+    /// blocking thread.
+    ///
+    /// # Errors
+    /// When disk or engine fail, or the writer has stopped.
+    pub fn trim_segments(&self, owner: ConnectionKey, newest_page: Option<u64>, ends: Vec<(u32, u64)>) -> Result<u64, CopyError> {
+        let (engine, segments) = (self.inner.engine.clone(), self.inner.segments.clone());
+        let trim = move || {
+            let mut pages = vec![Table::Pages.tag()];
+            pages.extend_from_slice(&owner.to_bytes());
+            let newest = engine.scan_prefix(&pages).next_back().transpose()?.map(|(key, _)| key);
+            pages.extend(newest_page.map(u64::to_be_bytes).into_iter().flatten());
+            let is_newest = newest.as_deref() == newest_page.map(|_| pages.as_slice());
+            if !is_newest || engine.scan_prefix(&[Table::RunsUnderWay.tag()]).next().is_some() {
+                return Ok(0);
+            }
+            ends.iter().try_for_each(|(extent, end)| segments.trim(owner, *extent, *end))?;
+            Ok(ends.len() as u64)
+        };
+        self.paused(move || (trim(), Ok(())))
     }
 
     /// Makes sure that one copy is made at a time.
@@ -257,5 +310,38 @@ mod tests {
         let second = compact(Arc::default()).await.unwrap().unwrap();
         assert_eq!((first.rows, first.digest), (99, second.digest), "the same rows have the same digest");
         assert_eq!(all(&store).len(), 99);
+    }
+    /// Goal: bytes that no page names are removed, those that one names are not, and nothing is while a run is under way.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn bytes_of_no_page_are_cut_off() {
+        const OWNER: ConnectionKey = ConnectionKey { tenant: 1, connection: 7 };
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), &Options::default()).unwrap();
+        let mut unit = Unit::default();
+        for extent in [1, 2] {
+            unit.blocks(OWNER, extent, 0, crate::secret::Sealed::by_a_key(vec![extent as u8; 100]));
+        }
+        let key = |table: Table, rest: &[u8]| [&[table.tag()], rest].concat();
+        let page = [OWNER.to_bytes().as_slice(), &5_u64.to_be_bytes()].concat();
+        unit.put_raw((key(Table::Pages, &page), vec![1])).put_raw((key(Table::RunsUnderWay, b"a run"), vec![1]));
+        store.commit(unit).await.unwrap();
+        let trim = |newest: Option<u64>| {
+            let store = store.clone();
+            tokio::task::spawn_blocking(move || store.trim_segments(OWNER, newest, vec![(1, 60), (2, 0)]).unwrap())
+        };
+        assert_eq!(store.segment_owners().unwrap(), [OWNER]);
+        assert_eq!(trim(Some(5)).await.unwrap(), 0, "a run is under way");
+        let mut unit = Unit::default();
+        unit.remove_raw(key(Table::RunsUnderWay, b"a run"));
+        store.commit(unit).await.unwrap();
+        assert_eq!((trim(Some(4)).await.unwrap(), trim(None).await.unwrap()), (0, 0), "another page came");
+        assert_eq!(trim(Some(5)).await.unwrap(), 2);
+        assert_eq!(store.segment_lengths(OWNER).unwrap(), [(1, 60)]);
+        let placed = |extent, bytes| crate::store::Placed { extent, offset: 0, bytes };
+        assert_eq!(store.read_block(OWNER, placed(1, 60)).unwrap(), [1; 60]);
+        let mut unit = Unit::default();
+        unit.blocks(OWNER, 2, 40, crate::secret::Sealed::by_a_key(vec![9; 10]));
+        store.commit(unit).await.unwrap();
+        assert_eq!(store.segment_lengths(OWNER).unwrap(), [(1, 60), (2, 50)], "what is written next makes the file anew");
     }
 }

@@ -33,13 +33,13 @@ impl Copies {
 impl services::Copies for Copies {
     fn compact<'a>(&'a self, by: &'a Principal) -> Reply<'a, Compacted> {
         async move {
-            let (compacted, took) = self.copies.compact(by.actor()).await?;
+            let (compacted, segments_trimmed, took) = self.copies.compact(by.actor()).await?;
             Ok(Compacted {
                 before: Bytes { bytes: compacted.bytes_before },
                 after: Bytes { bytes: compacted.bytes_after },
                 rows: compacted.rows,
                 digest: compacted.digest,
-                segments_trimmed: 0,
+                segments_trimmed,
                 pause_ms: milliseconds(compacted.pause),
                 seconds: took.as_secs_f64(),
             })
