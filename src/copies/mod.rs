@@ -28,9 +28,9 @@ use crate::store::BackedUp;
 use crate::store::BackupOrder;
 use crate::store::Compacted;
 use crate::store::CopyError;
+use crate::store::CopyWatch;
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::Watch;
 use crate::vault::Vault;
 use crate::vault::VaultError;
 
@@ -68,7 +68,7 @@ pub struct UnderWay {
 }
 
 /// What is made, and how far it is.
-type Watched = (&'static str, Arc<Watch>);
+type Watched = (&'static str, Arc<CopyWatch>);
 
 /// Makes copies of one store. Clones share it.
 #[derive(Clone)]
@@ -95,7 +95,7 @@ impl Copies {
     /// When another copy is under way, and whatever kept it from being made; everything is then as it was before.
     pub async fn compact(&self, actor: Actor) -> Result<(Compacted, u64, Duration), CopiesError> {
         let store = self.store.clone();
-        let make = move |watch: &Arc<Watch>| {
+        let make = move |watch: &Arc<CopyWatch>| {
             let compacted = store.compact(watch)?;
             // The rows are compacted already: what is left of bytes can be removed another time.
             let trimmed = leftovers::trim(&store).inspect_err(|error| {
@@ -115,7 +115,7 @@ impl Copies {
     /// When another copy is under way, and whatever kept it from being made; nothing is left of it then.
     pub async fn backup(&self, to: PathBuf, actor: Actor) -> Result<(Timestamp, BackedUp, Duration), CopiesError> {
         let (store, vault, at, test) = (self.store.clone(), self.vault.clone(), self.clock.now(), self.test);
-        let make = move |watch: &Arc<Watch>| {
+        let make = move |watch: &Arc<CopyWatch>| {
             let destroyed = || vault.destroyed_bytes().map_err(listing_failed);
             store.backup(&BackupOrder { to: &to, at, test, destroyed: &destroyed }, watch)
         };
@@ -145,9 +145,9 @@ impl Copies {
     async fn make<T: Send + 'static>(
         &self,
         what: &'static str,
-        copy: impl FnOnce(&Arc<Watch>) -> Result<T, CopyError> + Send + 'static,
+        copy: impl FnOnce(&Arc<CopyWatch>) -> Result<T, CopyError> + Send + 'static,
     ) -> Result<(T, Duration), CopiesError> {
-        let (watch, began) = (Arc::new(Watch::default()), Instant::now());
+        let (watch, began) = (Arc::new(CopyWatch::default()), Instant::now());
         let _interrupts = Interrupts(watch.clone());
         let under_way = self.under_way.clone();
         let shown = move |now| *under_way.lock().unwrap_or_else(PoisonError::into_inner) = now;
@@ -172,7 +172,7 @@ impl Copies {
 }
 
 /// Interrupts a copy when nobody waits for it any more.
-struct Interrupts(Arc<Watch>);
+struct Interrupts(Arc<CopyWatch>);
 
 impl Drop for Interrupts {
     fn drop(&mut self) {

@@ -27,6 +27,7 @@ use crate::store;
 use crate::store::Backup;
 use crate::store::Built;
 use crate::store::CopyError;
+use crate::store::CopyWatch;
 use crate::store::Restoring;
 use crate::store::Stop;
 use crate::store::StopReason;
@@ -34,7 +35,6 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Table;
 use crate::store::Unit;
-use crate::store::Watch;
 use crate::vault;
 use crate::vault::Imported;
 use crate::vault::KeyKind;
@@ -179,7 +179,7 @@ pub fn keyring_is_told(data: &Path, given: bool) -> Result<(), RestoreError> {
 ///
 /// # Errors
 /// Any of [`RestoreError`]; the data directory is as it was before, but for destroyed keys that its list did not name yet.
-pub fn prepare(order: &RestoreOrder<'_>, watch: &Watch, runtime: &Handle) -> Result<Prepared, RestoreError> {
+pub fn prepare(order: &RestoreOrder<'_>, watch: &CopyWatch, runtime: &Handle) -> Result<Prepared, RestoreError> {
     let RestoreOrder { data, clock, .. } = order;
     keyring_is_told(data, order.keyring.is_some())?;
     let backup = Backup::open(order.backup, watch)?;

@@ -19,8 +19,8 @@ use crate::store::Table;
 use crate::store::copy;
 use crate::store::copy::Copied;
 use crate::store::copy::CopyError;
+use crate::store::copy::CopyWatch;
 use crate::store::copy::Copying;
-use crate::store::copy::Watch;
 use crate::store::engine::Database;
 use crate::store::place;
 use crate::store::place::Failed;
@@ -53,7 +53,7 @@ impl Store {
     /// # Errors
     /// [`CopyError::Interrupted`], [`CopyError::Busy`], [`CopyError::Differs`], [`CopyError::UnderWay`], and the refusals
     /// of disk and engine.
-    pub fn compact(&self, watch: &Arc<Watch>) -> Result<Compacted, CopyError> {
+    pub fn compact(&self, watch: &Arc<CopyWatch>) -> Result<Compacted, CopyError> {
         let _alone = self.copying_alone("compaction")?;
         let directory = self.inner.directory.clone();
         let bytes_before = self.inner.engine.bytes()?;
@@ -85,7 +85,7 @@ impl Store {
         &self,
         folder: &str,
         cache_bytes: u64,
-        watch: &Arc<Watch>,
+        watch: &Arc<CopyWatch>,
         last: impl FnOnce(&Arc<Database>) -> Result<T, Failed> + Send + 'static,
     ) -> Result<InPause<T>, CopyError> {
         let path = self.inner.directory.join(folder);
@@ -295,11 +295,11 @@ mod tests {
         let mut unit = Unit::default();
         unit.remove::<Text>(&7);
         store.commit(unit).await.unwrap();
-        let compact = |watch: Arc<Watch>| {
+        let compact = |watch: Arc<CopyWatch>| {
             let store = store.clone();
             tokio::task::spawn_blocking(move || store.compact(&watch))
         };
-        let interrupted = Arc::new(Watch::default());
+        let interrupted = Arc::new(CopyWatch::default());
         interrupted.interrupt();
         assert!(matches!(compact(interrupted).await.unwrap(), Err(CopyError::Interrupted)));
         assert!(!directory.path().join(place::COMPACTING).exists());

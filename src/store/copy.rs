@@ -111,13 +111,13 @@ pub enum CopyError {
 
 /// How far a copy is, and whether somebody wants its end. Shared by who copies and who watches.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct CopyWatch {
     phase: Mutex<&'static str>,
     done: AtomicU64,
     interrupted: AtomicBool,
 }
 
-impl Watch {
+impl CopyWatch {
     /// What is being done, and how many rows or bytes of it are done.
     pub fn progress(&self) -> (&'static str, u64) {
         (*self.phase.lock().unwrap_or_else(PoisonError::into_inner), self.done.load(Ordering::Relaxed))
@@ -172,7 +172,7 @@ pub(super) struct Copying {
     from: Arc<Database>,
     to: Arc<Database>,
     path: PathBuf,
-    watch: Arc<Watch>,
+    watch: Arc<CopyWatch>,
     /// Over the rows as they were compared: in the order of keys, then what was carried over, round by round.
     digest: RowsDigest,
     rows: u64,
@@ -189,7 +189,7 @@ pub(super) struct Copied {
 impl Copying {
     /// Copies everything to a new database at `path`, verified but for what the writer changes from now on. It keeps up
     /// with the writer until [`Copying::finish`], which is called while the writer pauses.
-    pub fn of(engine: Arc<Engine>, path: &Path, cache_bytes: u64, watch: Arc<Watch>) -> Result<Self, CopyError> {
+    pub fn of(engine: Arc<Engine>, path: &Path, cache_bytes: u64, watch: Arc<CopyWatch>) -> Result<Self, CopyError> {
         remove(path)?;
         let (from, to) = (engine.current(), Arc::new(Database::open(path, FILLING_CACHE_BYTES)?));
         engine.watch_changes();

@@ -39,7 +39,7 @@ pub use self::backup::BackupOrder;
 pub use self::backup::Built;
 pub use self::compact::Compacted;
 pub use self::copy::CopyError;
-pub use self::copy::Watch;
+pub use self::copy::CopyWatch;
 pub use self::error::StoreError;
 pub use self::fence::Epoch;
 pub use self::fence::GateState;

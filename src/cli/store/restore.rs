@@ -22,7 +22,7 @@ use crate::copies::Prepared;
 use crate::copies::RestoreOrder;
 use crate::copies::Restored;
 use crate::ids::Entropy;
-use crate::store::Watch;
+use crate::store::CopyWatch;
 
 #[derive(Debug, Args)]
 pub struct Restore {
@@ -48,7 +48,7 @@ impl Restore {
         copies::keyring_is_told(&data, self.keyring.is_some())?;
         let master = opening.master_key(&held, output)?;
         let test = (!held.is_new()).then(|| held.is_test());
-        let watch = Arc::new(Watch::default());
+        let watch = Arc::new(CopyWatch::default());
         let preparing = {
             let (watch, runtime, data) = (watch.clone(), Handle::current(), data.clone());
             tokio::task::spawn_blocking(move || {
@@ -75,7 +75,7 @@ impl Restore {
 type Preparing = tokio::task::JoinHandle<Result<Prepared, copies::RestoreError>>;
 
 /// Waits for it and shows how far it is. Ctrl-C ends it before anything has changed.
-async fn watched(mut preparing: Preparing, watch: &Watch, output: &Output) -> Result<Prepared, Failure> {
+async fn watched(mut preparing: Preparing, watch: &CopyWatch, output: &Output) -> Result<Prepared, Failure> {
     let mut spinner = Spinner::new(output);
     loop {
         tokio::select! {

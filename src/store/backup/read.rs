@@ -36,8 +36,8 @@ use crate::store::StoreError;
 use crate::store::Table;
 use crate::store::copy;
 use crate::store::copy::CopyError;
+use crate::store::copy::CopyWatch;
 use crate::store::copy::RowsDigest;
-use crate::store::copy::Watch;
 use crate::store::engine::Database;
 use crate::store::layout::Erasure;
 use crate::store::stops;
@@ -70,7 +70,7 @@ impl Backup {
     ///
     /// # Errors
     /// [`CopyError::NoBackup`], [`CopyError::Newer`], [`CopyError::Damaged`] with the file's name, [`CopyError::Interrupted`].
-    pub fn open(path: &Path, watch: &Watch) -> Result<Self, CopyError> {
+    pub fn open(path: &Path, watch: &CopyWatch) -> Result<Self, CopyError> {
         watch.begin("verifying");
         let (header, digest) = read_header(path)?;
         let mut backup = Backup { path: path.into(), header, digest, segments: Vec::new(), files: HashMap::new() };
@@ -137,7 +137,7 @@ impl Backup {
     ///
     /// # Errors
     /// As [`Backup::open`], and the refusals of disk and engine.
-    pub fn build(&self, into: &Path, is_erased: &dyn Fn(ConnectionKey) -> bool, watch: &Watch) -> Result<Built, CopyError> {
+    pub fn build(&self, into: &Path, is_erased: &dyn Fn(ConnectionKey) -> bool, watch: &CopyWatch) -> Result<Built, CopyError> {
         watch.begin("restoring rows");
         let path = into.join("store");
         create_folder(&path)?;
@@ -169,7 +169,7 @@ impl Backup {
         Ok(Built { rows, rows_erased, segment_files })
     }
 
-    fn build_segments(&self, into: &Path, is_erased: &dyn Fn(ConnectionKey) -> bool, watch: &Watch) -> Result<u64, CopyError> {
+    fn build_segments(&self, into: &Path, is_erased: &dyn Fn(ConnectionKey) -> bool, watch: &CopyWatch) -> Result<u64, CopyError> {
         watch.begin("restoring segments");
         create_folder(&into.join(SEGMENTS))?;
         let mut files = 0;
@@ -193,7 +193,7 @@ impl Backup {
         Ok(files)
     }
 
-    fn verify_rows(&self, watch: &Watch) -> Result<(), CopyError> {
+    fn verify_rows(&self, watch: &CopyWatch) -> Result<(), CopyError> {
         let mut digest = RowsDigest::new();
         self.each_chunk(|rows| {
             rows.iter().for_each(|(key, value)| digest.add(key, value));
@@ -203,7 +203,7 @@ impl Backup {
         if (digest, rows) == (self.header.rows.digest, self.header.rows.rows) { Ok(()) } else { Err(self.damaged(ROWS, DIFFERS)) }
     }
 
-    fn verify_segments(&self, watch: &Watch) -> Result<Vec<SegmentLine>, CopyError> {
+    fn verify_segments(&self, watch: &CopyWatch) -> Result<Vec<SegmentLine>, CopyError> {
         let list = self.whole(SEGMENTS_LIST)?;
         if Digest::of(&list) != self.header.segments.digest {
             return Err(self.damaged(SEGMENTS_LIST, DIFFERS));
@@ -330,7 +330,7 @@ fn parse_rows(mut plain: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
 }
 
 /// Digest and number of the rows in a database that nobody has open.
-fn rows_on_disk(path: &Path, watch: &Watch) -> Result<(Digest, u64), CopyError> {
+fn rows_on_disk(path: &Path, watch: &CopyWatch) -> Result<(Digest, u64), CopyError> {
     let database = Arc::new(copy::open_again(path, CACHE_BYTES)?);
     let mut digest = RowsDigest::new();
     for row in database.range((std::ops::Bound::Unbounded, std::ops::Bound::Unbounded)) {

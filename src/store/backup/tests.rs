@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::*;
 use crate::ids::ConnectionKey;
 use crate::secret::Sealed;
+use crate::store::CopyWatch;
 use crate::store::Options;
 use crate::store::Placed;
 use crate::store::Row;
@@ -15,7 +16,6 @@ use crate::store::StopReason;
 use crate::store::Store;
 use crate::store::Table;
 use crate::store::Unit;
-use crate::store::Watch;
 
 #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Cursor(Vec<u8>);
@@ -63,10 +63,10 @@ async fn a_backup_brings_back_what_there_was() {
     assert!(matches!(backed_up(&store, data.join("segments/x")).await, Err(CopyError::Inside { .. })));
     backed_up(&store, data.join("backups/x")).await.unwrap();
     let before = store.scan::<Cursor>(&KEPT.to_bytes(), None, usize::MAX).unwrap();
-    let backup = Backup::open(&to, &Watch::default()).unwrap();
+    let backup = Backup::open(&to, &CopyWatch::default()).unwrap();
     assert_eq!((backup.digest(), backup.audit_entries(), backup.is_test()), (told.digest, 2, true));
     assert_eq!((backup.stops(), backup.destroyed()), (store.stops(), [9; 46].as_slice()));
-    let built = backup.build(&into, &|owner| owner == ERASED, &Watch::default()).unwrap();
+    let built = backup.build(&into, &|owner| owner == ERASED, &CopyWatch::default()).unwrap();
     assert_eq!((built.rows, built.rows_erased, built.segment_files), (told.rows - 3000, 3000, 1));
     let restored = Store::open(&into, &Options::default()).unwrap();
     assert!(restored.scan::<Cursor>(&KEPT.to_bytes(), None, usize::MAX).unwrap() == before);
@@ -100,18 +100,18 @@ async fn no_byte_of_a_backup_can_change() {
             refuses(&to, &path);
         }
         fs::remove_file(&path).unwrap();
-        match (Backup::open(&to, &Watch::default()).map(drop), path.ends_with("backup.json")) {
+        match (Backup::open(&to, &CopyWatch::default()).map(drop), path.ends_with("backup.json")) {
             (Err(CopyError::NoBackup { .. }), true) => {}
             (Err(CopyError::Damaged { path: named, .. }), false) if named == path => {}
             (other, _) => panic!("{path:?} is missing: {other:?}"),
         }
         fs::write(&path, whole).unwrap();
     }
-    Backup::open(&to, &Watch::default()).map(drop).unwrap();
+    Backup::open(&to, &CopyWatch::default()).map(drop).unwrap();
 }
 
 fn refuses(backup: &Path, path: &Path) {
-    match Backup::open(backup, &Watch::default()).map(drop) {
+    match Backup::open(backup, &CopyWatch::default()).map(drop) {
         Err(CopyError::Damaged { path: named, .. }) if named == path => {}
         other => panic!("{path:?} is damaged: {other:?}"),
     }

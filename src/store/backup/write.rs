@@ -37,8 +37,8 @@ use crate::store::StoreError;
 use crate::store::compact::InPause;
 use crate::store::copy;
 use crate::store::copy::CopyError;
+use crate::store::copy::CopyWatch;
 use crate::store::copy::RowsDigest;
-use crate::store::copy::Watch;
 use crate::store::engine::Database;
 use crate::store::place;
 use crate::store::row;
@@ -91,7 +91,7 @@ impl Store {
     /// # Errors
     /// [`CopyError::Occupied`], [`CopyError::Inside`], [`CopyError::Interrupted`], [`CopyError::UnderWay`], and the
     /// refusals of disk and engine. Nothing is left of it then.
-    pub fn backup(&self, order: &BackupOrder<'_>, watch: &Arc<Watch>) -> Result<BackedUp, CopyError> {
+    pub fn backup(&self, order: &BackupOrder<'_>, watch: &Arc<CopyWatch>) -> Result<BackedUp, CopyError> {
         let _alone = self.copying_alone("backup")?;
         self.refuse_place(order.to)?;
         let (Some(parent), Some(name)) = (order.to.parent(), order.to.file_name()) else {
@@ -126,7 +126,7 @@ impl Store {
         if is_free { Ok(()) } else { Err(CopyError::Occupied { path: to.into() }) }
     }
 
-    fn write_backup(&self, order: &BackupOrder<'_>, part: &Path, watch: &Arc<Watch>) -> Result<BackedUp, CopyError> {
+    fn write_backup(&self, order: &BackupOrder<'_>, part: &Path, watch: &Arc<CopyWatch>) -> Result<BackedUp, CopyError> {
         create_folder(part)?;
         let fences = self.inner.fences.clone();
         let last = move |_: &Arc<Database>| Ok(fences.stops());
@@ -167,7 +167,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|source| StoreError::io("write", path, source))
 }
 
-fn write_rows(database: &Arc<Database>, path: &Path, watch: &Watch) -> Result<RowsPart, CopyError> {
+fn write_rows(database: &Arc<Database>, path: &Path, watch: &CopyWatch) -> Result<RowsPart, CopyError> {
     watch.begin("writing rows");
     let mut chunks = Chunks { file: create(path)?, path, plain: Vec::new(), rows: 0, bytes: 0 };
     let (mut digest, mut last) = (RowsDigest::new(), None);
@@ -232,7 +232,7 @@ impl Chunks<'_> {
 
 /// Copies the segment files as they are now: they only grow, and what the rows name was in them before. How many were
 /// erased before they were copied.
-fn write_segments(from: &Path, part: &Path, watch: &Watch) -> Result<(SegmentsPart, u64), CopyError> {
+fn write_segments(from: &Path, part: &Path, watch: &CopyWatch) -> Result<(SegmentsPart, u64), CopyError> {
     watch.begin("copying segments");
     let (mut list, mut files, mut bytes, mut erased) = (String::new(), 0, 0, 0);
     for path in segment_files(from)? {
