@@ -25,6 +25,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Table;
 use crate::store::Unit;
+use crate::store::check::RowCheck;
 
 impl Row for ApiKey {
     const TABLE: Table = Table::ApiKeys;
@@ -56,6 +57,11 @@ struct AnswerRow {
 impl Row for AnswerRow {
     const TABLE: Table = Table::Replays;
     type Key = ([u8; 32], u16);
+}
+
+/// How a scrub reads keys, sessions and answers back.
+pub fn row_checks() -> Vec<RowCheck> {
+    vec![RowCheck::of::<ApiKey>(), RowCheck::of::<SessionRow>(), RowCheck::of::<AnswerRow>()]
 }
 
 /// Bytes of an answer in one row.

@@ -344,6 +344,13 @@ pub static ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/admin/store/copy", "What of these two is under way", |m| on(m, handlers::copies::under_way))
         .access(Access::Local)
         .answers(&[json(StatusCode::OK, "What is, and how far", wire::copies::COPY_UNDER_WAY)]),
+    Route::new(Verb::Post, "/admin/store/check", "Begins a check of everything that is kept", |m| on(m, handlers::admin::begin_check))
+        .access(Access::Local)
+        .optional_body(wire::store::CHECK_ORDER)
+        .answers(&[json(StatusCode::OK, "How it stands", wire::schema::OPEN_OBJECT)]),
+    Route::new(Verb::Get, "/admin/store/check", "How the check of the store stands", |m| on(m, handlers::admin::check))
+        .access(Access::Local)
+        .answers(&[json(StatusCode::OK, "How it stands, and its report once it has ended", wire::schema::OPEN_OBJECT)]),
     Route::new(Verb::Post, "/admin/audit/verify", "Reads the whole audit log again and checks it", |m| on(m, handlers::audit::verify))
         .access(Access::Local)
         .optional_body(wire::audit::VERIFY_ORDER)

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -291,6 +292,11 @@ pub trait Copies: Send + Sync {
 pub trait Ground: Send + Sync {
     /// Figures about the store.
     fn stats(&self) -> Reply<'_, Value>;
+    /// Begins a check of everything that is kept, unless one is under way; `limit` takes the place of the limit by size. How it
+    /// stands, as [`Ground::check`] answers.
+    fn begin_check(&self, limit: Option<Duration>) -> Reply<'_, Value>;
+    /// How the check stands: `{state: "never"}`, `{state: "running", step, done}` or `{state: "done", report}`.
+    fn check(&self) -> Reply<'_, Value>;
     /// Whether writes, and so audit entries, can still become durable.
     fn writes(&self) -> bool;
     /// Each part that must stand before requests are served, and whether it does.

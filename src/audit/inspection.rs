@@ -136,6 +136,14 @@ impl Log {
     /// # Errors
     /// When the store or the keyring fails; whatever is wrong with the log itself is in the result.
     pub fn inspect(&self, given: Option<&str>) -> Result<Inspection, AuditError> {
+        self.inspect_at_pace(given, &mut |_| {})
+    }
+
+    /// [`Log::inspect`], telling `pace` of each entry that it goes through; a rest in there leaves others room.
+    ///
+    /// # Errors
+    /// Those of [`Log::inspect`].
+    pub fn inspect_at_pace(&self, given: Option<&str>, pace: &mut dyn FnMut(u64)) -> Result<Inspection, AuditError> {
         let keys = self.key_set()?.note_keys()?;
         let mut walk = Walk { log: self, keys, frontier: Frontier::default(), faults: Vec::new(), agreed: 0, checkpoints: 0 };
         let given = given.map(|note| Checkpoint::open(note, &walk.keys));
@@ -147,7 +155,7 @@ impl Log {
             }
         };
         let head = self.head()?;
-        walk.leaves(head, given.as_ref())?;
+        walk.leaves(head, given.as_ref(), pace)?;
         walk.behind(head)?;
         let Walk { faults, checkpoints, .. } = walk;
         let problems = settle_moves(self, faults)?;
@@ -173,10 +181,11 @@ impl Walk<'_> {
         }
     }
 
-    fn leaves(&mut self, head: AuditHead, given: Option<&Checkpoint>) -> Result<(), AuditError> {
+    fn leaves(&mut self, head: AuditHead, given: Option<&Checkpoint>, pace: &mut dyn FnMut(u64)) -> Result<(), AuditError> {
         let mut kept = self.kept_after(None)?;
         self.compare(given, 0);
         for index in 0..head.size {
+            pace(index);
             let hash = self.leaf(index)?;
             for (id, hash) in self.frontier.push(hash).into_iter().skip(1) {
                 if self.node(id.level, id.index)? != Some(hash) {

@@ -27,6 +27,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Table;
 use crate::store::Unit;
+use crate::store::check::RowCheck;
 use crate::vault::SigningUse;
 use crate::vault::Vault;
 use crate::vault::VaultError;
@@ -100,6 +101,11 @@ pub(super) struct SignedCheckpoint {
 impl Row for SignedCheckpoint {
     const TABLE: Table = Table::Checkpoints;
     type Key = u64;
+}
+
+/// How a scrub reads the kept checkpoints back.
+pub fn row_checks() -> Vec<RowCheck> {
+    vec![RowCheck::of::<SignedCheckpoint>()]
 }
 
 impl Log {

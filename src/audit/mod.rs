@@ -31,6 +31,7 @@ pub use log::AuditError;
 pub use log::ConsistencyProof;
 pub use log::ListedEntry;
 pub use log::Log;
+pub use log::row_checks;
 pub use note::Checkpoint;
 pub use note::NoteError;
 pub use note::NoteKey;

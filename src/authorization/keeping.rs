@@ -24,6 +24,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Table;
 use crate::store::Unit;
+use crate::store::check::RowCheck;
 use crate::vault::Purpose;
 use crate::vault::Vault;
 use crate::vault::VaultError;
@@ -50,6 +51,11 @@ struct AuthorizationRow {
 impl Row for AuthorizationRow {
     const TABLE: Table = Table::Authorizations;
     type Key = [u8; 32];
+}
+
+/// How a scrub reads authorizations under way back.
+pub fn row_checks() -> Vec<RowCheck> {
+    vec![RowCheck::of::<AuthorizationRow>()]
 }
 
 /// Rows looked at in one step of [`Authorizations::sweep`].

@@ -5,6 +5,7 @@
 
 mod audit;
 mod certificate;
+mod check;
 mod connect;
 mod connections;
 mod connectors;
@@ -177,6 +178,8 @@ impl Command {
             Command::Asking(Asking::Certificate(Certificate::Verify(verify))) => return verify.carry_out(output),
             Command::Asking(Asking::Connectors(Connectors::Check(check))) => return check.carry_out(output),
             Command::Asking(Asking::Store(store::Store::Restore(restore))) => return restore.carry_out(opening, output).await,
+            Command::Asking(Asking::Store(store::Store::Check(check))) => return check.carry_out(opening, output).await,
+            Command::Asking(Asking::Store(store::Store::Scrub)) => return check::scrub(globals),
             Command::Asking(asking) => asking,
         };
         let client = opening.client(output).await?;
@@ -197,7 +200,12 @@ impl Command {
 
     /// What is logged when `HEADGATE_LOG` says nothing: a server tells what it does, a command has its own words.
     fn logged(&self) -> &'static str {
-        if matches!(self, Command::Serve(_)) { "info" } else { "error" }
+        match self {
+            Command::Serve(_) => "info",
+            // What it sets aside is told.
+            Command::Asking(Asking::Store(store::Store::Scrub)) => "headgate=warn,error",
+            _ => "error",
+        }
     }
 
     /// Whether a browser may come back to this process from an application.

@@ -65,22 +65,41 @@ pub struct Opening<'a> {
     pub is_visited: bool,
 }
 
+/// Who holds the store.
+pub enum Found {
+    /// Nobody did: this process does now.
+    Nobody(Box<HeldDirectory>),
+    /// Another process, and the way to it.
+    Holder(Client),
+}
+
 impl Opening<'_> {
     /// The way to the gateway: in this process if nobody holds the store, else to the one that does.
     ///
     /// # Errors
     /// When the directory cannot be used, its configuration or key are wrong, or another process holds it and does not answer.
     pub async fn client(self, output: &mut Output) -> Result<Client, Failure> {
+        match self.find().await? {
+            Found::Nobody(held) => Ok(Client::new(Box::new(self.own(*held, output).await?))),
+            Found::Holder(client) => Ok(client),
+        }
+    }
+
+    /// Whoever holds the store; this process does from now on, if nobody did.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, or another process holds it and does not answer.
+    pub async fn find(&self) -> Result<Found, Failure> {
         let directory = DataDirectory::at(self.globals.data())?;
         let deadline = Instant::now() + HOLDER_WAIT;
         loop {
             let holder = match directory.access(self.command, self.globals.test, Clock::System.now())? {
-                Access::Held(held) => return Ok(Client::new(Box::new(self.own(held, output).await?))),
+                Access::Held(held) => return Ok(Found::Nobody(Box::new(held))),
                 Access::HeldBy(holder) => holder,
             };
             let door = SocketDoor::new(&directory.socket()).map_err(|broken| Failure::Open { source: broken.source })?;
             match door.probe().await {
-                Ok(()) => return Ok(Client::new(Box::new(door))),
+                Ok(()) => return Ok(Found::Holder(Client::new(Box::new(door)))),
                 Err(broken) if Instant::now() >= deadline => {
                     let (data, socket) = (directory.path().into(), directory.socket());
                     return Err(Failure::Unanswered { data, holder, socket, source: broken.source });

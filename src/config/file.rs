@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::config::LISTEN_DEFAULT;
 use crate::secret::Secret;
+use crate::store::DiskLimits;
 
 /// A rewrite takes requests, and what they carry, to another host: harmless among stand-ins alone.
 const REWRITE_REFUSED: &str =
@@ -33,6 +34,8 @@ pub struct Config {
     pub connectors: BTreeMap<String, ConnectorConfig>,
     /// Where OpenLineage events go. Read and checked, not used before events are emitted.
     pub openlineage: Option<OpenLineageConfig>,
+    /// When the disk of the data directory is low, and when it is full.
+    pub disk: DiskLimits,
 }
 
 /// What the operator registered at one application.
@@ -115,6 +118,7 @@ impl Default for Config {
             egress_allow: Vec::new(),
             connectors: BTreeMap::new(),
             openlineage: None,
+            disk: DiskLimits::default(),
         }
     }
 }
@@ -159,6 +163,15 @@ struct Written {
     #[serde(default)]
     connectors: BTreeMap<String, WrittenConnector>,
     openlineage: Option<WrittenOpenLineage>,
+    #[serde(default)]
+    disk: WrittenDisk,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct WrittenDisk {
+    low_mib: Option<Spanned<u32>>,
+    floor_mib: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -201,6 +214,7 @@ impl Check<'_> {
             egress_allow: written.egress.allow.into_iter().filter_map(|entry| self.egress(entry)).collect(),
             connectors: written.connectors.into_iter().map(|(name, connector)| (name, self.connector(connector, test))).collect(),
             openlineage: written.openlineage.map(|section| self.openlineage(section)),
+            disk: self.disk(&written.disk),
         }
     }
 
@@ -218,6 +232,17 @@ impl Check<'_> {
                 .filter_map(|(from, to)| Some(Rewrite { from: self.origin(from)?, to: self.origin(to)? }))
                 .collect(),
         }
+    }
+
+    fn disk(&mut self, written: &WrittenDisk) -> DiskLimits {
+        let bytes = |mib: &Option<Spanned<u32>>, default| mib.as_ref().map_or(default, |mib| u64::from(*mib.get_ref()) << 20);
+        let defaults = DiskLimits::default();
+        let (low, floor) = (bytes(&written.low_mib, defaults.low_bytes), bytes(&written.floor_mib, defaults.floor_bytes));
+        if let Some(named) = written.floor_mib.as_ref().or(written.low_mib.as_ref()).filter(|_| floor > low) {
+            let message = format!("the floor ({} MiB) must not be above what counts as low ({} MiB)", floor >> 20, low >> 20);
+            self.refuse::<()>(named.span(), &message);
+        }
+        DiskLimits { low_bytes: low, floor_bytes: floor, ..defaults }
     }
 
     fn openlineage(&mut self, written: WrittenOpenLineage) -> OpenLineageConfig {
@@ -317,6 +342,9 @@ mod tests {
             signal_secret_file = "secret"
             [connectors.shop.rewrite]
             "https://api.example.com" = "http://127.0.0.1:9000"
+            [disk]
+            low_mib = 2000
+            floor_mib = 200
             [openlineage]
             file = "events.ndjson"
             url = "https://lineage.example.com/api/v1/lineage"
@@ -327,6 +355,7 @@ mod tests {
         assert_eq!(config.public_url.unwrap().as_str().trim_end_matches('/'), "https://headgate.example.com");
         assert_eq!(config.connector_dirs, [folder.path().join("mine"), PathBuf::from("/opt/connectors")]);
         assert_eq!(config.egress_allow.len(), 3);
+        assert_eq!((config.disk.low_bytes, config.disk.floor_bytes), (2000 << 20, 200 << 20));
         let shop = &config.connectors["shop"];
         assert_eq!(shop.client_secret.as_ref().unwrap().expose(), "hunter2");
         assert_eq!(shop.rewrite[0].to.port(), Some(9000));
@@ -357,6 +386,8 @@ mod tests {
             ("[connectors.shop.rewrite]\n\"https://api.example.com\" = \"http://127.0.0.1:1\"", 2, "--test"),
             ("[openlineage]\nurl = \"ftp://x\"", 2, "no http or https URL"),
             ("listen = \"127.0.0.1:8080\"\n[egress\n", 2, "unclosed"),
+            ("[disk]\nlow_mib = 10", 2, "must not be above"),
+            ("[disk]\nlow_mib = 10\nfloor_mib = 11", 3, "must not be above"),
         ];
         for (text, line, words) in cases {
             let problems = Config::parse(text, Path::new(""), false).unwrap_err();

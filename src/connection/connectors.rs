@@ -20,6 +20,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Table;
 use crate::store::Unit;
+use crate::store::check::RowCheck;
 
 /// Why a connector is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,11 @@ struct SwitchRow {
 impl Row for SwitchRow {
     const TABLE: Table = Table::ConnectorSwitches;
     type Key = String;
+}
+
+/// How a scrub reads the switches back.
+pub(super) fn row_check() -> RowCheck {
+    RowCheck::of::<SwitchRow>()
 }
 
 /// The connectors of a gateway. Clones share them.

@@ -18,9 +18,10 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Table;
 use crate::store::Unit;
+use crate::store::check::RowCheck;
 
 /// Bytes of one part of a compressed text; below what the store keeps in one row.
-const PART_BYTES: usize = 48 << 10;
+const PART_BYTES: usize = 32 << 10;
 /// Bytes that a definition's texts may have in all.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 
@@ -55,6 +56,11 @@ struct PartRow(Vec<u8>);
 impl Row for PartRow {
     const TABLE: Table = Table::ConnectorTexts;
     type Key = ([u8; 32], u16);
+}
+
+/// How a scrub reads the parts back.
+pub(super) fn row_check() -> RowCheck {
+    RowCheck::of::<PartRow>()
 }
 
 /// The two texts as they are kept.

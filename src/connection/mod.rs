@@ -28,3 +28,17 @@ pub use self::state::NeedsReauthorization;
 pub use self::state::Paused;
 pub use self::state::Revoked;
 pub use self::state::State;
+
+use crate::store::check::RowCheck;
+
+/// How a scrub reads the rows of connections back.
+pub fn row_checks() -> Vec<RowCheck> {
+    let mut checks = registry::row_checks();
+    checks.extend([
+        RowCheck::of::<credential::CredentialRow>(),
+        RowCheck::of::<schedule::Schedule>(),
+        connectors::row_check(),
+        definition::row_check(),
+    ]);
+    checks
+}

@@ -35,6 +35,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Table;
 use crate::store::Unit;
+use crate::store::check::RowCheck;
 use crate::vault;
 use crate::vault::Vault;
 use crate::vault::VaultError;
@@ -138,6 +139,20 @@ struct ConfigRow(Vec<u8>);
 impl Row for ConfigRow {
     const TABLE: Table = Table::Configs;
     type Key = ConnectionKey;
+}
+
+/// How a scrub reads the registry's rows back.
+pub(super) fn row_checks() -> Vec<RowCheck> {
+    vec![
+        RowCheck::of::<NumbersRow>(),
+        RowCheck::of::<TenantRow>(),
+        RowCheck::of::<TenantNameRow>(),
+        RowCheck::of::<ConnectionIdRow>(),
+        RowCheck::of::<Connection>(),
+        RowCheck::of::<ConsentRow>(),
+        RowCheck::of::<ConsentIdRow>(),
+        RowCheck::of::<ConfigRow>(),
+    ]
 }
 
 /// What a connection is made of.

@@ -39,6 +39,7 @@ use crate::lineage::StreamRow;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Unit;
+use crate::store::check::RowCheck;
 use crate::vault::Vault;
 use crate::vault::VaultError;
 
@@ -46,6 +47,11 @@ pub use self::row::Counts;
 pub use self::row::ErasureRow;
 pub use self::row::ErasureState;
 pub use self::row::kept;
+
+/// How a scrub reads erasures back.
+pub fn row_checks() -> Vec<RowCheck> {
+    vec![RowCheck::of::<ErasureRow>()]
+}
 
 /// The first wait before an interrupted sweep is tried again; it doubles.
 const RETRY_FIRST: Duration = Duration::from_secs(5);

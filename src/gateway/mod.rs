@@ -1,6 +1,7 @@
 //! Composition: one data directory opened, its services joined, its workers started and ended.
 
 mod house;
+pub mod scrub;
 pub mod services;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -70,16 +72,24 @@ use crate::run::Sources;
 use crate::store;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::watch::Ending;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::Vault;
 use crate::vault::VaultError;
 
 pub use self::house::House;
 
+use self::scrub::Scrubs;
+
 /// How often what is past is forgotten: links, idempotent answers, idle budgets.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+/// How often the disk is looked at.
+const DISK_LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often a signed checkpoint of the audit log is kept (TRUST.md 2.4: at least one an hour).
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(3600);
+
+/// The exit code of a process whose store has hung or panicked.
+const EXIT_ENDED: u8 = 1;
 
 /// Why a data directory was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +100,17 @@ pub enum GatewayError {
     /// The store.
     #[error("the store cannot be opened")]
     Store(#[from] StoreError),
+    /// It was opened without a damaged snapshot, and something in it is not as it was written.
+    #[error(
+        "the store was opened without its damaged snapshot, and {problems} things in it are not as they were written ({first}); see \
+         all with `headgate store check`, and bring a backup back with `headgate store restore`"
+    )]
+    Unverified {
+        /// How many.
+        problems: usize,
+        /// The first of them.
+        first: String,
+    },
     /// A connector.
     #[error("a connector cannot be used")]
     Connectors(#[from] ConnectorsError),
@@ -145,7 +166,16 @@ impl Gateway {
         };
         let vault = Arc::new(vault);
         let metrics = Arc::new(Metrics::new());
-        let store = Store::open(&path, &store::Options { metrics: metrics.clone(), ..store::Options::default() })?;
+        let options = store::Options {
+            metrics: metrics.clone(),
+            end: Arc::new(end_process),
+            disk: config.disk,
+            clock: clock.clone(),
+            ..store::Options::default()
+        };
+        let store = Store::open(&path, &options)?;
+        let readable = scrub::Ground::new(store.clone(), vault.clone(), clock.clone(), entropy.clone());
+        verify_unless_verified(&store, &readable, &clock).await?;
         let log = Log::new(store.clone(), vault.clone());
         if log.head()?.size == 0 {
             log.append(&[Entry::new(clock.now(), Actor::System, Action::StoreCreated)]).await?;
@@ -167,6 +197,7 @@ impl Gateway {
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics: metrics.clone(),
+            scrubs: Scrubs::new(readable),
             test,
         };
         let acts = Acts::new(&ground, grants, budgets.clone(), client, pending.clone(), public_url.clone());
@@ -196,6 +227,7 @@ impl Gateway {
             directory: Mutex::new(Some(directory)),
         };
         gateway.keep_house();
+        gateway.watch_disk();
         Ok(gateway)
     }
 
@@ -227,9 +259,34 @@ impl Gateway {
         });
     }
 
+    /// Looks at the disk, until the end. Apart from the housekeeping, for a look may have to count many rows.
+    fn watch_disk(&self) {
+        let (store, end) = (self.parts.store.clone(), self.end.clone());
+        self.tasks.spawn(async move {
+            let mut looks = tokio::time::interval(DISK_LOOK_EVERY);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut failing = false;
+            loop {
+                tokio::select! {
+                    () = end.cancelled() => return,
+                    _ = looks.tick() => {}
+                }
+                let (looked, stopping) = (store.clone(), end.clone());
+                let look = tokio::task::spawn_blocking(move || looked.look_at_disk(|| stopping.is_cancelled())).await;
+                if let Ok(Err(error)) = &look
+                    && !failing
+                {
+                    tracing::warn!(error = error as &dyn std::error::Error, "the room on the disk cannot be told");
+                }
+                failing = !matches!(look, Ok(Ok(_)));
+            }
+        });
+    }
+
     async fn shut(&self) {
         self.end.cancel();
         self.parts.pulls.close().await;
+        self.parts.scrubs.close().await;
         self.parts.revocations.close().await;
         self.parts.copies.close().await;
         self.parts.erasures.close().await;
@@ -261,6 +318,39 @@ impl House for Gateway {
     }
 }
 
+/// Reads everything again after a snapshot was set aside: nothing is served that is not as it was written.
+async fn verify_unless_verified(store: &Store, ground: &scrub::Ground, clock: &Clock) -> Result<(), GatewayError> {
+    if store.set_aside()?.iter().all(|aside| aside.verified) {
+        return Ok(());
+    }
+    let (ground, clock) = (ground.clone(), clock.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let report = scrub::scrub(&ground, scrub::Pace::Full, &mut scrub::Nobody);
+        let verified = scrub::settle_snapshots(&ground, &report, &clock);
+        (report, verified)
+    });
+    match read.await {
+        Ok((_, true)) => Ok(()),
+        Ok((report, false)) => {
+            let first = report.of_the_engine().next().map(|problem| problem.what.clone()).unwrap_or_default();
+            Err(GatewayError::Unverified { problems: report.of_the_engine().count(), first })
+        }
+        // The watchdog has ended the process, or is about to.
+        Err(_) => Err(StoreError::Stopped.into()),
+    }
+}
+
+/// Ends the process when the store has hung or panicked: it never comes back, and nobody knows what it would do next. What
+/// was acknowledged is on disk, and the next start reads the stops before anything else.
+fn end_process(ending: &Ending) {
+    tracing::error!(
+        store.ending = %ending,
+        "headgate ends: {ending}; nothing that was acknowledged is lost; start it again, and see with `headgate store check` \
+         whether the store is damaged"
+    );
+    std::process::exit(i32::from(EXIT_ENDED));
+}
+
 /// Lets no answer out before what it tells is on disk (P5): a read sees a page while the page's sync is still under way.
 ///
 /// When the store can make nothing durable any more, reads are not served; acts have waited for their own units.
@@ -288,6 +378,7 @@ struct Ground {
     clock: Clock,
     entropy: Entropy,
     metrics: Arc<Metrics>,
+    scrubs: Scrubs,
     test: bool,
 }
 
@@ -372,6 +463,7 @@ impl Acts {
             erasures: self.erasures,
             reader: self.reader,
             log: ground.log,
+            scrubs: ground.scrubs,
             clock: ground.clock,
             test: ground.test,
         }

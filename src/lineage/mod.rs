@@ -26,3 +26,19 @@ pub use self::rows::RunIdRow;
 pub use self::rows::RunRow;
 pub use self::rows::RunState;
 pub use self::rows::StreamRow;
+
+use crate::store::check::RowCheck;
+
+/// How a scrub reads the rows of records, pages and runs back.
+pub fn row_checks() -> Vec<RowCheck> {
+    vec![
+        RowCheck::of::<RecordRow>(),
+        RowCheck::of::<BusinessKeyRow>(),
+        RowCheck::of::<PageRow>(),
+        RowCheck::of::<StreamRow>(),
+        RowCheck::of::<CursorRow>(),
+        RowCheck::of::<RunRow>(),
+        RowCheck::of::<RunIdRow>(),
+        RowCheck::of::<PullRow>(),
+    ]
+}

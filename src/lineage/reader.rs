@@ -223,13 +223,21 @@ impl Reader {
         Ok(rows.into_iter().map(|((owner, (_, (stream, hash))), _)| RecordId { owner, stream, hash }).collect())
     }
 
-    fn facts(&self, owner: ConnectionKey, page: u64, row: &PageRow) -> Result<PageFacts, LineageError> {
+    /// What a page's records share.
+    ///
+    /// # Errors
+    /// When it does not read back.
+    pub fn facts(&self, owner: ConnectionKey, page: u64, row: &PageRow) -> Result<PageFacts, LineageError> {
         let plain = block::decompress(&self.open(owner, page, Placement::Facts, row.facts())?);
         let facts = plain.and_then(|plain| postcard::from_bytes(&plain).map_err(io::Error::other));
         facts.map_err(|source| LineageError::Damaged { owner, page, source })
     }
 
-    fn entries(&self, owner: ConnectionKey, page: u64, number: u16, row: &PageRow) -> Result<Vec<Entry>, LineageError> {
+    /// The records of a page's block.
+    ///
+    /// # Errors
+    /// When it does not read back.
+    pub fn entries(&self, owner: ConnectionKey, page: u64, number: u16, row: &PageRow) -> Result<Vec<Entry>, LineageError> {
         let Some(placed) = row.block(number) else { return Ok(Vec::new()) };
         let compressed = self.open(owner, page, Placement::Records(number), placed)?;
         Block::read(&compressed).map_err(|source| LineageError::Damaged { owner, page, source })

@@ -47,6 +47,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Table;
 use crate::store::Unit;
+use crate::store::check::RowCheck;
 use crate::vault::SigningUse;
 use crate::vault::Vault;
 use crate::vault::VaultError;
@@ -109,6 +110,11 @@ pub struct RevocationRow {
 impl Row for RevocationRow {
     const TABLE: Table = Table::Revocations;
     type Key = [u8; 16];
+}
+
+/// How a scrub reads revocations, and credentials on their way out, back.
+pub fn row_checks() -> Vec<RowCheck> {
+    vec![RowCheck::of::<RevocationRow>(), RowCheck::of::<RevokingRow>()]
 }
 
 /// One connection after a revocation.

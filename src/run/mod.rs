@@ -50,11 +50,17 @@ use crate::store::StopReason;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Unit;
+use crate::store::check::RowCheck;
 use crate::telemetry;
 
 pub use self::row::RunUnderWayRow;
 pub use self::schedule::Scheduler;
 pub use self::source::Sources;
+
+/// How a scrub reads runs under way back.
+pub fn row_checks() -> Vec<RowCheck> {
+    vec![RowCheck::of::<RunUnderWayRow>()]
+}
 
 /// Streams of one pull that are read at the same time.
 const STREAMS_AT_ONCE: usize = 2;

@@ -6,15 +6,31 @@ use std::path::PathBuf;
 
 use crate::ids::ConnectionKey;
 use crate::store::Table;
+use crate::store::opening;
+use crate::store::opening::LockHolder;
+use crate::store::opening::OpenFault;
 
 /// A refusal of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the directory open.
-    #[error("{path:?} is held by another process; stop it, or run the command while it serves: it is then passed on")]
+    #[error("{path:?} is held by {holder}; end it, or run the command while it serves: it is then passed on")]
     Held {
         /// The engine's directory.
         path: PathBuf,
+        /// Which process.
+        holder: LockHolder,
+    },
+    /// The engine does not open its files.
+    #[error(
+        "{path:?} does not open: {fault}; keep a copy of it, see with `headgate store check` what it still holds, and bring a \
+         backup back with `headgate store restore`"
+    )]
+    Unopened {
+        /// The engine's directory.
+        path: PathBuf,
+        /// What happened.
+        fault: OpenFault,
     },
     /// The embedded engine failed.
     #[error("the store's engine failed; look at the disk, then run `headgate store check`")]
@@ -60,6 +76,19 @@ pub enum StoreError {
         /// The limit.
         max: usize,
     },
+    /// A page would take room that is kept for everything else.
+    #[error(
+        "disk full: {path:?} has {} MiB left, and {} MiB are kept for what must still work; free some space, run `headgate store \
+         compact`, and pull again", free_bytes >> 20, floor_bytes >> 20
+    )]
+    DiskFull {
+        /// The data directory.
+        path: PathBuf,
+        /// What is free.
+        free_bytes: u64,
+        /// What is kept free.
+        floor_bytes: u64,
+    },
     /// The writer has ended: the process is going down, or an earlier failure ended it.
     #[error("the store no longer takes writes; an earlier error in the log says why; restart the process")]
     Stopped,
@@ -78,7 +107,11 @@ impl StoreError {
     pub(super) fn opening(path: &Path, source: sled::Error) -> Self {
         let held =
             matches!(&source, sled::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("lock"));
-        if held { StoreError::Held { path: path.into() } } else { StoreError::Engine { source } }
+        if held {
+            StoreError::Held { path: path.into(), holder: opening::lock_holder(&path.join("db")) }
+        } else {
+            StoreError::Engine { source }
+        }
     }
 
     pub(super) fn unknown(table: Option<Table>) -> &'static str {
@@ -94,9 +127,13 @@ impl StoreError {
             StoreError::Io { what, path, source } => StoreError::Io { what, path: path.clone(), source: io::Error::from(source.kind()) },
             StoreError::GateClosed { owner } => StoreError::GateClosed { owner: *owner },
             StoreError::Conflict { table } => StoreError::Conflict { table },
-            StoreError::Held { path } => StoreError::Held { path: path.clone() },
+            StoreError::Held { path, holder } => StoreError::Held { path: path.clone(), holder: holder.clone() },
+            StoreError::Unopened { path, fault } => StoreError::Unopened { path: path.clone(), fault: fault.clone() },
             StoreError::Malformed { table } => StoreError::Malformed { table },
             StoreError::ValueTooLarge { table, bytes, max } => StoreError::ValueTooLarge { table, bytes: *bytes, max: *max },
+            StoreError::DiskFull { path, free_bytes, floor_bytes } => {
+                StoreError::DiskFull { path: path.clone(), free_bytes: *free_bytes, floor_bytes: *floor_bytes }
+            }
             StoreError::Stopped => StoreError::Stopped,
         }
     }

@@ -7,18 +7,22 @@
 //! **Invariant**: nothing outside this module writes below `store/`, `segments/` or `stops`.
 
 mod backup;
+pub mod check;
 mod compact;
 mod copy;
+mod disk;
 mod engine;
 mod error;
 mod fence;
 pub mod layout;
+mod opening;
 mod place;
 mod restoring;
 mod row;
 mod segment;
 mod stops;
 mod unit;
+pub mod watch;
 mod writer;
 
 use std::fs::File;
@@ -28,10 +32,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
-use tokio::sync::watch;
 
 pub use self::backup::BackedUp;
 pub use self::backup::Backup;
@@ -40,10 +44,16 @@ pub use self::backup::Built;
 pub use self::compact::Compacted;
 pub use self::copy::CopyError;
 pub use self::copy::CopyWatch;
+pub use self::disk::DiskLimits;
+pub use self::disk::DiskState;
 pub use self::error::StoreError;
 pub use self::fence::Epoch;
 pub use self::fence::GateState;
 pub use self::layout::Table;
+pub use self::opening::DAMAGED_FOLDER;
+pub use self::opening::LockHolder;
+pub use self::opening::OpenFault;
+pub use self::opening::SetAside;
 pub use self::restoring::Restoring;
 pub use self::restoring::STORE_PARTS;
 pub use self::row::Row;
@@ -57,14 +67,21 @@ pub use self::writer::AuditHead;
 pub use self::writer::AuditLeaf;
 pub use self::writer::AuditNode;
 
+use self::disk::Disk;
 use self::engine::Engine;
 use self::fence::Fences;
 use self::segment::Segments;
 use self::stops::Stops;
+use self::watch::Call;
+use self::watch::End;
+use self::watch::Limits;
+use self::watch::Watch;
 use self::writer::Job;
 use self::writer::Write;
 use self::writer::Writer;
 
+use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::ids::ConnectionKey;
 use crate::telemetry::metrics::Metrics;
 
@@ -77,16 +94,37 @@ pub struct Options {
     pub queue_units: usize,
     /// Where commits are counted.
     pub metrics: Arc<Metrics>,
+    /// When a call is late.
+    pub limits: Limits,
+    /// What ends the process when a call does not come back or panics. Nothing by default: the store is stopped all the same.
+    pub end: End,
+    /// When the disk is low, and when it is full.
+    pub disk: DiskLimits,
+    /// Names what is set aside.
+    pub clock: Clock,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { cache_bytes: 32 << 20, queue_units: 1024, metrics: Arc::new(Metrics::new()) }
+        Options {
+            cache_bytes: 32 << 20,
+            queue_units: 1024,
+            metrics: Arc::new(Metrics::new()),
+            limits: Limits::default(),
+            end: Arc::new(|_| {}),
+            disk: DiskLimits::default(),
+            clock: Clock::System,
+        }
     }
 }
 
-/// The largest value of a row: above about a quarter of its segment sled would put it in a file that it never syncs.
-pub const VALUE_BYTES_MAX: usize = 64 << 10;
+/// The largest value of a row. sled writes up to some twenty neighbours as one message, and puts a message above a quarter of
+/// its segment into a file that it never syncs; the engine's segment is chosen so that twenty of these fit.
+pub const VALUE_BYTES_MAX: usize = 48 << 10;
+
+/// Rows that are counted before the count rests, and for how long, while others use the store.
+const COUNT_ROWS_AT_ONCE: u64 = 1000;
+const COUNT_REST: Duration = Duration::from_millis(5);
 
 /// A row's whole key and value, as the engine holds them.
 pub type RawRow = (Vec<u8>, Vec<u8>);
@@ -104,8 +142,11 @@ struct Inner {
     jobs: mpsc::Sender<Job>,
     /// The number of the last unit that readers can see, and of the last that is on disk.
     applied: Arc<AtomicU64>,
-    durable: watch::Receiver<u64>,
-    thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+    durable: tokio::sync::watch::Receiver<u64>,
+    watch: Arc<Watch>,
+    disk: Arc<Disk>,
+    /// The writer's, and the monitor's.
+    threads: std::sync::Mutex<Vec<std::thread::JoinHandle<()>>>,
     directory: PathBuf,
     cache_bytes: u64,
     /// What makes a copy of the rows at the moment, if anything does.
@@ -120,19 +161,29 @@ impl Store {
     pub fn open(directory: &Path, options: &Options) -> Result<Self, StoreError> {
         place::finish(directory)?;
         let stops = Stops::open(&directory.join("stops"))?;
-        let engine = Arc::new(Engine::open(&directory.join("store"), options.cache_bytes)?);
+        let watch = Arc::new(Watch::new(options.limits, options.end.clone()));
+        let engine = Arc::new(Engine::open(&directory.join("store"), options.cache_bytes, &options.clock, watch.clone())?);
         // Not before this process holds the store: another one may be copying.
         place::remove_leftovers(directory)?;
-        let segments = Arc::new(Segments::open(directory.join("segments"))?);
+        let segments = Arc::new(Segments::open(directory.join("segments"), watch.clone())?);
         let fences = Arc::new(Fences::new(engine.clone(), stops));
         let (jobs, queue) = mpsc::channel(options.queue_units);
-        let (applied, (on_disk, durable)) = (Arc::new(AtomicU64::new(0)), watch::channel(0));
-        let writer = Writer::new(engine.clone(), fences.clone(), segments.clone(), options.metrics.clone(), (applied.clone(), on_disk))?;
-        let thread = std::thread::Builder::new()
-            .name("headgate-writer".into())
-            .spawn(move || writer.run(queue))
-            .map_err(|source| StoreError::io("start the writer of", directory, source))?;
-        let thread = std::sync::Mutex::new(Some(thread));
+        let (applied, (on_disk, durable)) = (Arc::new(AtomicU64::new(0)), tokio::sync::watch::channel(0));
+        let progress = (applied.clone(), on_disk);
+        let metrics = options.metrics.clone();
+        let disk = Arc::new(Disk::new(directory.into(), options.disk, metrics.clone()));
+        let care = (watch.clone(), disk.clone());
+        let writer = Writer::new(engine.clone(), fences.clone(), segments.clone(), metrics, progress, care)?;
+        let begin = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.into()).spawn(work);
+            thread.map_err(|source| StoreError::io("start a thread of the store in", directory, source))
+        };
+        let monitored = watch.clone();
+        let threads = vec![
+            begin("headgate-writer", Box::new(move || writer.run(queue)))?,
+            begin("headgate-watch", Box::new(move || monitored.monitor()))?,
+        ];
+        let threads = std::sync::Mutex::new(threads);
         let inner = Inner {
             engine,
             fences,
@@ -140,7 +191,9 @@ impl Store {
             jobs,
             applied,
             durable,
-            thread,
+            watch,
+            disk,
+            threads,
             directory: directory.into(),
             cache_bytes: options.cache_bytes,
             copying: std::sync::Mutex::default(),
@@ -217,6 +270,7 @@ impl Store {
             Some(key) => Bound::Excluded(row::key_bytes::<R>(key)),
             None => Bound::Included(start),
         };
+        let _call = self.inner.watch.call(Call::Scan)?;
         let range = self.inner.engine.range((start, end));
         range.take(limit).map(|entry| entry.and_then(|(key, value)| row::entry(&key, &value))).collect()
     }
@@ -231,6 +285,7 @@ impl Store {
             Some(key) => Bound::Excluded(row::key_bytes::<R>(key)),
             None => end,
         };
+        let _call = self.inner.watch.call(Call::Scan)?;
         let range = self.inner.engine.range((Bound::Included(start), end));
         range.rev().take(limit).map(|entry| entry.and_then(|(key, value)| row::entry(&key, &value))).collect()
     }
@@ -242,6 +297,7 @@ impl Store {
     pub fn raw_of_connection(&self, table: Table, owner: ConnectionKey, limit: usize) -> Result<Vec<RawRow>, StoreError> {
         let mut prefix = vec![table.tag()];
         prefix.extend_from_slice(&owner.to_bytes());
+        let _call = self.inner.watch.call(Call::Scan)?;
         let entries = self.inner.engine.scan_prefix(&prefix).take(limit);
         entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
     }
@@ -276,6 +332,8 @@ impl Store {
     /// # Errors
     /// When the list cannot be written; gates that were closed in memory stay closed until the process ends.
     pub fn record_stops(&self, stops: &[Stop]) -> Result<(), StoreError> {
+        // A stop is written whatever has become of the engine.
+        let _call = self.inner.watch.call(Call::Stop);
         self.inner.fences.record(stops)
     }
 
@@ -324,17 +382,73 @@ impl Store {
     /// # Errors
     /// When the engine fails.
     pub fn row_counts(&self) -> Result<Vec<(Table, u64)>, StoreError> {
-        layout::TABLES
-            .iter()
-            .map(|table| {
-                let mut rows = 0;
-                for key in self.inner.engine.scan_prefix(&[table.tag()]).keys() {
-                    key?;
-                    rows += 1;
+        let call = self.inner.watch.call(Call::Walk)?;
+        let count = |table: &Table| {
+            let mut rows = 0;
+            for key in self.inner.engine.scan_prefix(&[table.tag()]).keys() {
+                key?;
+                rows += 1;
+                call.moves();
+            }
+            Ok((*table, rows))
+        };
+        layout::TABLES.iter().map(count).collect()
+    }
+
+    /// Looks at the disk: what is free, and what the engine makes of its share. The rows of an engine that is large and has
+    /// grown are counted first, at a pace that leaves the others room: this takes its time, and is no part of a request. The
+    /// count is given up once `stopping` says so.
+    ///
+    /// # Errors
+    /// When the engine or the file system fails.
+    pub fn look_at_disk(&self, stopping: impl Fn() -> bool) -> Result<DiskState, StoreError> {
+        let engine_bytes = self.inner.engine.bytes()?;
+        if self.inner.disk.wants_count(engine_bytes)
+            && let Some(row_bytes) = self.row_bytes(stopping)?
+        {
+            self.inner.disk.counted(engine_bytes, row_bytes);
+        }
+        self.inner.disk.look(engine_bytes)
+    }
+
+    /// The bytes of all keys and values.
+    fn row_bytes(&self, stopping: impl Fn() -> bool) -> Result<Option<u64>, StoreError> {
+        let call = self.inner.watch.call(Call::Walk)?;
+        let (mut bytes, mut rows) = (0, 0_u64);
+        for row in self.inner.engine.scan_prefix(&[]) {
+            let (key, value) = row?;
+            bytes += (key.len() + value.len()) as u64;
+            rows += 1;
+            if rows.is_multiple_of(COUNT_ROWS_AT_ONCE) {
+                if stopping() {
+                    return Ok(None);
                 }
-                Ok((*table, rows))
-            })
-            .collect()
+                std::thread::sleep(COUNT_REST);
+            }
+            call.moves();
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Whether the store answers: no call is late, and none has made an end of it.
+    pub fn answers(&self) -> bool {
+        self.inner.watch.answers()
+    }
+
+    /// The snapshots of the engine that were found damaged and set aside, oldest first.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        opening::all_set_aside(&self.inner.directory)
+    }
+
+    /// Writes down that the store was verified after snapshots had been set aside.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn note_verified(&self, at: Timestamp) -> Result<(), StoreError> {
+        opening::note_verified(&self.inner.directory, at)
     }
 
     /// Whether the writer still takes units; after a failed sync it does not, for nothing could be promised any more.
@@ -361,11 +475,13 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let (closed, _) = mpsc::channel(1);
         self.jobs = closed;
-        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the store's writer ended by a panic; what it had not acknowledged is lost");
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        for thread in threads {
+            // The writer is watched to its end, then the monitor.
+            if thread.join().is_err() {
+                tracing::error!("the store's writer ended by a panic; what it had not acknowledged is lost");
+            }
+            self.watch.close();
         }
     }
 }
@@ -467,6 +583,91 @@ mod tests {
         assert!(matches!(Store::open(directory.path(), &Options::default()), Err(StoreError::Held { .. })));
         let large = unit(|unit| unit.put(&"big".into(), &AuditLeafOf(vec![0; VALUE_BYTES_MAX])));
         assert!(matches!(store.commit(large).await, Err(StoreError::ValueTooLarge { .. })));
+    }
+
+    /// Goal: no row, however large and however many stand together, goes into a file that sled never syncs. Method: more rows of
+    /// the largest size than any node holds, in an order that splits, grows and merges nodes, overwritten and removed; nothing
+    /// is below `blobs/` at any time, and one byte more is refused.
+    #[tokio::test]
+    async fn the_largest_rows_stay_out_of_blobs() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), &Options::default()).unwrap();
+        let blobs = || std::fs::read_dir(directory.path().join("store/blobs")).unwrap().count();
+        // A version byte, and three bytes of length.
+        let largest = |fill: u8| AuditLeafOf(vec![fill; VALUE_BYTES_MAX - 4]);
+        for round in 0..3_u8 {
+            for at in 0..5_u32 {
+                let keys = (0..20).map(|step| (step * 37 + at * 11) % 97);
+                let large = unit(|unit| keys.fold(unit, |unit, key| unit.put(&format!("k{key:03}"), &largest(round))));
+                store.commit(large).await.unwrap();
+                assert_eq!(blobs(), 0, "round {round}, step {at}");
+            }
+            let gone =
+                unit(|unit| (0..97).filter(|key| key % 4 > 0).fold(unit, |unit, key| unit.remove::<AuditLeafOf>(&format!("k{key:03}"))));
+            store.commit(gone).await.unwrap();
+            assert_eq!(blobs(), 0, "round {round}, removal");
+        }
+        let over = unit(|unit| unit.put(&"k".into(), &AuditLeafOf(vec![0; VALUE_BYTES_MAX - 3])));
+        assert!(matches!(store.commit(over).await, Err(StoreError::ValueTooLarge { .. })));
+    }
+
+    /// Goal: with a damaged snapshot everything that was acknowledged is there, and the snapshot is kept aside; a half-written one
+    /// is no damage. Method: a store whose segments were used again and again, then each kind of damage.
+    #[tokio::test]
+    async fn a_damaged_snapshot_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Store::open(directory.path(), &Options::default()).unwrap();
+        let store = open();
+        for round in 0..60_u8 {
+            let put = |unit: &mut Unit| {
+                for key in 0..200 {
+                    unit.put(&format!("k{key}"), &AuditLeafOf(vec![round; 1000]));
+                }
+            };
+            store
+                .commit(unit(|unit| {
+                    put(unit);
+                    unit.audit(vec![round])
+                }))
+                .await
+                .unwrap();
+        }
+        drop(store);
+        drop(open());
+        let snapshot = || {
+            let files = std::fs::read_dir(directory.path().join("store")).unwrap().map(|entry| entry.unwrap().path());
+            files.into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("snap.")).unwrap()
+        };
+        let damages: [fn(&mut Vec<u8>); 4] = [
+            |bytes| bytes[9] ^= 4,
+            |bytes| bytes.truncate(bytes.len() / 2),
+            Vec::clear,
+            |bytes| {
+                let at = bytes.len() - 1;
+                bytes[at] ^= 1
+            },
+        ];
+        for (count, damage) in (1..).zip(damages) {
+            let path = snapshot();
+            let mut bytes = std::fs::read(&path).unwrap();
+            damage(&mut bytes);
+            std::fs::write(&path, &bytes).unwrap();
+            let store = open();
+            for key in 0..200 {
+                assert_eq!(store.get::<AuditLeafOf>(&format!("k{key}")).unwrap().map(|row| row.0), Some(vec![59; 1000]));
+            }
+            assert_eq!(store.get::<AuditHead>(&()).unwrap().map(|head| head.size), Some(60));
+            let aside = store.set_aside().unwrap();
+            assert_eq!(aside.len(), count);
+            let (last, earlier) = aside.split_last().unwrap();
+            assert!(!last.verified && earlier.iter().all(|aside| aside.verified), "{aside:?}");
+            assert_eq!(std::fs::read(last.folder.join(path.file_name().unwrap())).unwrap(), bytes);
+            store.note_verified(Timestamp::UNIX_EPOCH).unwrap();
+        }
+        let half = snapshot().with_extension("generating");
+        std::fs::write(&half, b"half").unwrap();
+        let store = open();
+        assert_eq!((store.set_aside().unwrap().len(), half.exists()), (4, false));
     }
 
     #[derive(serde::Serialize, serde::Deserialize)]

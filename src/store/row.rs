@@ -137,7 +137,12 @@ pub(super) fn entry<R: Row>(key: &[u8], value: &[u8]) -> Result<(R::Key, R), Sto
 
 /// The range of a table's keys that begin with `prefix`.
 pub(super) fn range<R: Row>(prefix: &[u8]) -> (Vec<u8>, Bound<Vec<u8>>) {
-    let mut start = vec![R::TABLE.tag()];
+    prefixed(R::TABLE, prefix)
+}
+
+/// [`range`] for whatever rows the table has.
+pub(super) fn prefixed(table: Table, prefix: &[u8]) -> (Vec<u8>, Bound<Vec<u8>>) {
+    let mut start = vec![table.tag()];
     start.extend_from_slice(prefix);
     let mut end = start.clone();
     while let Some(last) = end.pop() {

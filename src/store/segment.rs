@@ -22,6 +22,8 @@ use crate::store::StoreError;
 use crate::store::engine::tree_bytes;
 use crate::store::sync_directory;
 use crate::store::unit::Blocks;
+use crate::store::watch::Call;
+use crate::store::watch::Watch;
 
 /// Open files kept for reuse; the oldest half is let go when there are more.
 const OPEN_FILES_MAX: usize = 128;
@@ -42,19 +44,20 @@ type Segment = (ConnectionKey, u32);
 pub(super) struct Segments {
     directory: PathBuf,
     files: Mutex<HashMap<Segment, Arc<File>>>,
+    watch: Arc<Watch>,
 }
 
 impl Segments {
-    pub fn open(directory: PathBuf) -> Result<Self, StoreError> {
+    pub fn open(directory: PathBuf, watch: Arc<Watch>) -> Result<Self, StoreError> {
         std::fs::create_dir_all(&directory).map_err(|source| StoreError::io("make", &directory, source))?;
-        Ok(Segments { directory, files: Mutex::default() })
+        Ok(Segments { directory, files: Mutex::default(), watch })
     }
 
     fn folder(&self, owner: ConnectionKey) -> PathBuf {
         self.directory.join(owner.tenant.to_string()).join(owner.connection.to_string())
     }
 
-    fn path(&self, (owner, extent): Segment) -> PathBuf {
+    pub fn path(&self, (owner, extent): Segment) -> PathBuf {
         self.folder(owner).join(format!("{extent}.seg"))
     }
 
@@ -92,6 +95,7 @@ impl Segments {
 
     /// Writes blocks at their places; the files to sync are added to `touched`.
     pub fn write(&self, blocks: &Blocks, touched: &mut HashMap<Segment, Arc<File>>) -> Result<(), StoreError> {
+        let _call = self.watch.call(Call::WriteBlocks)?;
         let segment = (blocks.owner, blocks.extent);
         let file = self.file(segment, true)?;
         file.write_all_at(blocks.sealed.as_bytes(), blocks.offset)
@@ -101,6 +105,7 @@ impl Segments {
     }
 
     pub fn sync(&self, touched: &HashMap<Segment, Arc<File>>) -> Result<(), StoreError> {
+        let _call = self.watch.call(Call::SyncBlocks)?;
         for (segment, file) in touched {
             file.sync_data().map_err(|source| StoreError::io("sync", &self.path(*segment), source))?;
         }
@@ -108,6 +113,7 @@ impl Segments {
     }
 
     pub fn read(&self, owner: ConnectionKey, placed: Placed) -> Result<Vec<u8>, StoreError> {
+        let _call = self.watch.call(Call::ReadBlock)?;
         let segment = (owner, placed.extent);
         let mut bytes = vec![0; placed.bytes as usize];
         let file = self.file(segment, false)?;
@@ -116,6 +122,7 @@ impl Segments {
     }
 
     pub fn unlink(&self, owner: ConnectionKey) -> Result<u64, StoreError> {
+        let _call = self.watch.call(Call::Unlink)?;
         self.files.lock().unwrap_or_else(PoisonError::into_inner).retain(|segment, _| segment.0 != owner);
         let folder = self.folder(owner);
         let entries = match std::fs::read_dir(&folder) {

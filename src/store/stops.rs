@@ -172,6 +172,34 @@ pub(super) fn decoded(bytes: &[u8]) -> Vec<Stop> {
     bytes.chunks_exact(ENTRY_BYTES).filter_map(decode).collect()
 }
 
+/// What a second reading of the list found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopsCheck {
+    /// Entries that read back.
+    pub entries: u64,
+    /// Places of entries that do not although a later one does: not torn, for the list is written in order, but damaged.
+    pub damaged: Vec<u64>,
+    /// Whether the file is made of whole entries.
+    pub whole: bool,
+}
+
+/// Reads a list without changing it.
+pub(super) fn check(path: &Path) -> Result<StopsCheck, StoreError> {
+    let bytes = std::fs::read(path).map_err(|source| StoreError::io("read", path, source))?;
+    let mut check = StopsCheck { entries: 0, damaged: Vec::new(), whole: bytes.len().is_multiple_of(ENTRY_BYTES) };
+    let mut unread = Vec::new();
+    for (index, entry) in (0..).zip(bytes.chunks_exact(ENTRY_BYTES)) {
+        if decode(entry).is_some() {
+            check.entries += 1;
+            check.damaged.append(&mut unread);
+        } else {
+            // A hole before a later entry is damage as well.
+            unread.push(index);
+        }
+    }
+    Ok(check)
+}
+
 fn checksum(bytes: &[u8]) -> [u8; 8] {
     let mut sum = [0; 8];
     sum.copy_from_slice(&ring::digest::digest(&ring::digest::SHA256, bytes).as_ref()[..8]);

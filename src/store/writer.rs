@@ -15,7 +15,6 @@ use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::ids::ConnectionKey;
@@ -26,6 +25,7 @@ use crate::merkle::NodeId;
 use crate::store::Row;
 use crate::store::StoreError;
 use crate::store::Table;
+use crate::store::disk::Disk;
 use crate::store::engine::Engine;
 use crate::store::fence;
 use crate::store::fence::Cell;
@@ -36,6 +36,8 @@ use crate::store::row;
 use crate::store::segment::Segments;
 use crate::store::unit::Committed;
 use crate::store::unit::Unit;
+use crate::store::watch::Call;
+use crate::store::watch::Watch;
 use crate::telemetry::metrics::Metrics;
 
 /// Units of one group at most: what waits behind a group waits no longer than its sync.
@@ -95,10 +97,12 @@ pub(super) struct Writer {
     tree: Frontier,
     metrics: Arc<Metrics>,
     progress: Progress,
+    watch: Arc<Watch>,
+    disk: Arc<Disk>,
 }
 
 /// The number of the last unit that readers can see, and where the number of the last durable one is told.
-pub(super) type Progress = (Arc<AtomicU64>, watch::Sender<u64>);
+pub(super) type Progress = (Arc<AtomicU64>, tokio::sync::watch::Sender<u64>);
 
 impl Writer {
     pub fn new(
@@ -107,9 +111,10 @@ impl Writer {
         segments: Arc<Segments>,
         metrics: Arc<Metrics>,
         progress: Progress,
+        (watch, disk): (Arc<Watch>, Arc<Disk>),
     ) -> Result<Self, StoreError> {
         let tree = load(&engine)?;
-        Ok(Writer { engine, fences, segments, tree, metrics, progress })
+        Ok(Writer { engine, fences, segments, tree, metrics, progress, watch, disk })
     }
 
     /// Serves jobs until every sender is gone, or a sync has failed: after that nothing can be promised any more.
@@ -147,6 +152,8 @@ impl Writer {
     }
 
     fn serve(&mut self, group: &mut Vec<Write>) -> Result<(), StoreError> {
+        let watch = self.watch.clone();
+        let _call = watch.call(Call::Group)?;
         let mut touched = HashMap::new();
         let jobs: Vec<(Write, Result<(), StoreError>)> = group
             .drain(..)
@@ -180,6 +187,9 @@ impl Writer {
             if self.fences.state(*owner)? != (GateState { epoch: *epoch, open: true }) {
                 return Err(StoreError::GateClosed { owner: *owner });
             }
+        }
+        if !unit.blocks.is_empty() {
+            self.disk.takes(unit.blocks.iter().map(|blocks| blocks.sealed.as_bytes().len() as u64).sum())?;
         }
         unit.blocks.iter().try_for_each(|blocks| self.segments.write(blocks, touched))
     }

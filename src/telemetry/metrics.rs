@@ -69,6 +69,12 @@ pub struct Metrics {
     pub commit_units: Histogram,
     /// Entries appended to the audit log.
     pub audit_entries: Counter,
+    /// Free bytes of the data directory's file system, at the last look.
+    pub disk_free_bytes: Gauge,
+    /// Bytes of the engine's files, at the last look.
+    pub store_engine_bytes: Gauge,
+    /// Bytes of the engine's rows when they were last counted; zero before.
+    pub store_row_bytes: Gauge,
 }
 
 impl Metrics {
@@ -88,6 +94,9 @@ impl Metrics {
             commit_seconds: seconds(),
             commit_units: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             audit_entries: Counter::default(),
+            disk_free_bytes: Gauge::default(),
+            store_engine_bytes: Gauge::default(),
+            store_row_bytes: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -116,6 +125,9 @@ impl Metrics {
         registry.register("commit_seconds", "Seconds per group commit, fdatasync included", self.commit_seconds.clone());
         registry.register("commit_units", "Atomic units in one group commit", self.commit_units.clone());
         registry.register("audit_entries", "Entries appended to the audit log", self.audit_entries.clone());
+        registry.register("disk_free_bytes", "Free bytes of the data directory's file system", self.disk_free_bytes.clone());
+        registry.register("store_engine_bytes", "Bytes of the store engine's files", self.store_engine_bytes.clone());
+        registry.register("store_row_bytes", "Bytes of the store engine's rows when last counted", self.store_row_bytes.clone());
     }
 }
 

@@ -173,6 +173,14 @@ impl Vault {
         Ok(Arc::clone(&self.held(owner)?.keys))
     }
 
+    /// Every slot of the keyring that holds something.
+    ///
+    /// # Errors
+    /// When the keyring cannot be listed.
+    pub fn slots(&self) -> Result<Vec<Slot>, VaultError> {
+        self.keyring.slots()
+    }
+
     /// The highest numbers of tenants and connections that ever had a key.
     ///
     /// # Errors

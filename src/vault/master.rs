@@ -83,6 +83,11 @@ impl MasterKey {
         Ok(key)
     }
 
+    /// The key in base64, for the standard input of a process of our own.
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(BASE64.encode(self.expose()))
+    }
+
     pub(super) fn expose(&self) -> &[u8; 32] {
         self.0.expose()
     }

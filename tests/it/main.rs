@@ -5,6 +5,7 @@ mod support;
 mod architecture;
 mod audit;
 mod canary;
+mod care;
 mod cli;
 mod copies;
 mod crash;

@@ -1,12 +1,14 @@
 //! Connectors and the store, for the local operator.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use serde_json::Value;
 
 use crate::api::Api;
 use crate::api::body::Answer;
+use crate::api::body::Json;
 use crate::api::body::Query;
 use crate::api::body::Segments;
 use crate::api::paging::List;
@@ -14,6 +16,7 @@ use crate::api::paging::PageQuery;
 use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::api::wire::connector::Connector;
+use crate::api::wire::store::CheckOrder;
 
 /// `GET /admin/connectors`
 pub async fn connectors(State(api): State<Arc<Api>>, Query(page): Query<PageQuery>) -> Result<Answer<List<Connector>>, Problem> {
@@ -33,6 +36,16 @@ pub async fn disable(State(api): State<Arc<Api>>, by: Principal, Segments(name):
 /// `POST /admin/connectors/{name}/enable`
 pub async fn enable(State(api): State<Arc<Api>>, by: Principal, Segments(name): Segments<String>) -> Result<Answer<Connector>, Problem> {
     api.services.connectors.set_enabled(&by, &name, true).await.map(Answer)
+}
+
+/// `POST /admin/store/check`
+pub async fn begin_check(State(api): State<Arc<Api>>, Json(order): Json<CheckOrder>) -> Result<Answer<Value>, Problem> {
+    api.services.ground.begin_check(order.time_limit.map(Duration::from_secs)).await.map(Answer)
+}
+
+/// `GET /admin/store/check`
+pub async fn check(State(api): State<Arc<Api>>) -> Result<Answer<Value>, Problem> {
+    api.services.ground.check().await.map(Answer)
 }
 
 /// `GET /admin/store/stats`

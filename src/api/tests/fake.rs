@@ -610,6 +610,14 @@ impl Ground for Fake {
         done(Ok(json!({ "rows": 0 })))
     }
 
+    fn begin_check(&self, limit: Option<std::time::Duration>) -> Reply<'_, Value> {
+        done(Ok(json!({ "state": "running", "limit": limit.map(|limit| limit.as_secs()) })))
+    }
+
+    fn check(&self) -> Reply<'_, Value> {
+        done(Ok(json!({ "state": "never" })))
+    }
+
     fn writes(&self) -> bool {
         true
     }

@@ -17,3 +17,4 @@ pub mod revocation;
 pub mod run;
 pub mod schema;
 pub mod session;
+pub mod store;

@@ -60,6 +60,7 @@ pub const ALL: &[Schema] = &[
     wire::record::RECORD,
     wire::record::RECORDS,
     wire::record::TAG,
+    wire::store::CHECK_ORDER,
     wire::revocation::SCOPE,
     wire::revocation::ORDER,
     wire::revocation::REASON,

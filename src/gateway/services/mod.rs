@@ -28,6 +28,7 @@ use crate::connection;
 use crate::connection::Definitions;
 use crate::copies as copying;
 use crate::erasure;
+use crate::gateway::scrub::Scrubs;
 use crate::lineage::Reader;
 use crate::revocation;
 use crate::run::Pulls;
@@ -63,6 +64,8 @@ pub struct Parts {
     pub reader: Reader,
     /// The audit log.
     pub log: Log,
+    /// The scrubs.
+    pub scrubs: Scrubs,
     /// The time.
     pub clock: Clock,
     /// Whether the data directory was made for tests.
@@ -96,6 +99,6 @@ pub fn services(parts: &Parts) -> Services {
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
         keyring: Arc::new(keyring::Keyring::new(vault.clone(), log.clone(), clock.clone())),
         copies: Arc::new(copies::Copies::new(parts.copies.clone())),
-        ground: Arc::new(ground::Ground::new(store.clone(), vault.clone(), log.clone())),
+        ground: Arc::new(ground::Ground::new(store.clone(), vault.clone(), log.clone(), parts.scrubs.clone())),
     }
 }
