@@ -1,7 +1,7 @@
 //! Compaction: the rows alone in a new database, in the place of one that keeps the bytes of what was removed (SLED.md).
 //!
 //! It goes on beside everything else; the writer pauses while the last changed rows are carried over and the two folders
-//! are exchanged. docs/decisions/0011-online-compaction.md says why it is done this way.
+//! are exchanged. docs/decisions/0012-online-compaction.md says why it is done this way.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -89,7 +89,7 @@ impl Store {
         last: impl FnOnce(&Arc<Database>) -> Result<T, Failed> + Send + 'static,
     ) -> Result<InPause<T>, CopyError> {
         let path = self.inner.directory.join(folder);
-        let copying = Copying::of(self.inner.engine.clone(), &path, cache_bytes, watch.clone())?;
+        let copying = Copying::of((self.inner.engine.clone(), self.inner.disk.clone()), &path, cache_bytes, watch.clone())?;
         watch.begin("pausing");
         self.paused(move || {
             let began = Instant::now();

@@ -28,9 +28,11 @@ use tokio::time::Instant;
 
 use crate::digest::Digest;
 use crate::store::StoreError;
+use crate::store::disk::Disk;
 use crate::store::engine::Database;
 use crate::store::engine::Engine;
 use crate::store::sync_directory;
+use crate::store::watch::Call;
 
 /// Rows that are copied or compared in one step.
 const STEP_ROWS: usize = 2048;
@@ -172,6 +174,7 @@ pub(super) struct Copying {
     from: Arc<Database>,
     to: Arc<Database>,
     path: PathBuf,
+    disk: Arc<Disk>,
     watch: Arc<CopyWatch>,
     /// Over the rows as they were compared: in the order of keys, then what was carried over, round by round.
     digest: RowsDigest,
@@ -189,11 +192,13 @@ pub(super) struct Copied {
 impl Copying {
     /// Copies everything to a new database at `path`, verified but for what the writer changes from now on. It keeps up
     /// with the writer until [`Copying::finish`], which is called while the writer pauses.
-    pub fn of(engine: Arc<Engine>, path: &Path, cache_bytes: u64, watch: Arc<CopyWatch>) -> Result<Self, CopyError> {
+    ///
+    /// It takes no room on the disk that is kept for what must still work.
+    pub fn of((engine, disk): (Arc<Engine>, Arc<Disk>), path: &Path, cache_bytes: u64, watch: Arc<CopyWatch>) -> Result<Self, CopyError> {
         remove(path)?;
         let (from, to) = (engine.current(), Arc::new(Database::open(path, FILLING_CACHE_BYTES)?));
         engine.watch_changes();
-        let mut copying = Copying { engine, from, to, path: path.into(), watch, digest: RowsDigest::new(), rows: 0 };
+        let mut copying = Copying { engine, from, to, path: path.into(), disk, watch, digest: RowsDigest::new(), rows: 0 };
         copying.copy_all()?;
         copying.reopen(cache_bytes)?;
         copying.compare_all()?;
@@ -203,8 +208,10 @@ impl Copying {
 
     fn copy_all(&mut self) -> Result<(), CopyError> {
         self.watch.begin("copying rows");
-        let mut last: Option<IVec> = None;
+        let (mut last, engine): (Option<IVec>, _) = (None, self.engine.clone());
         loop {
+            let _call = engine.call(Call::Walk)?;
+            self.disk.takes(0)?;
             let rows = step(&self.from, last.as_ref(), Bound::Unbounded, STEP_ROWS)?;
             let Some((key, _)) = rows.last() else { return Ok(()) };
             last = Some(key.clone());
@@ -230,8 +237,9 @@ impl Copying {
 
     fn compare_all(&mut self) -> Result<(), CopyError> {
         self.watch.begin("comparing rows");
-        let mut last: Option<IVec> = None;
+        let (mut last, engine): (Option<IVec>, _) = (None, self.engine.clone());
         loop {
+            let _call = engine.call(Call::Walk)?;
             let mut originals = step(&self.from, last.as_ref(), Bound::Unbounded, STEP_ROWS)?;
             let at_end = originals.len() < STEP_ROWS;
             let end = originals.last().filter(|_| !at_end).map(|(key, _)| key.to_vec());
@@ -259,8 +267,9 @@ impl Copying {
     /// Rounds of carrying over what was changed during the round before, until a pause could take the rest.
     fn catch_up(&mut self) -> Result<(), CopyError> {
         self.watch.begin("catching up");
-        let mut left = 0;
+        let (mut left, engine) = (0, self.engine.clone());
         for _ in 0..ROUNDS_MAX {
+            let _call = engine.call(Call::Walk)?;
             let changed = self.engine.take_changes();
             left = changed.len();
             self.carry_over(&changed)?;
@@ -276,6 +285,8 @@ impl Copying {
 
     /// The last round, while nothing is written: then the copy is what the store is, and durable.
     pub fn finish(mut self) -> Result<Copied, CopyError> {
+        let engine = self.engine.clone();
+        let _call = engine.call(Call::Walk)?;
         let changed = self.engine.take_changes();
         self.carry_over(&changed)?;
         self.compare(&changed)?;

@@ -28,6 +28,7 @@ use crate::store::StoreError;
 use crate::store::opening;
 use crate::store::sync_directory;
 use crate::store::watch::Call;
+use crate::store::watch::Under;
 use crate::store::watch::Watch;
 
 /// The database in use, and where it lies.
@@ -73,6 +74,11 @@ impl Engine {
     /// Puts another database in its place; the one before. Whoever reads it still goes on doing so.
     pub fn exchange(&self, database: Arc<Database>) -> Arc<Database> {
         std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), database)
+    }
+
+    /// Registers what somebody does with a database of its own accord with the watchdog, until the answer is dropped.
+    pub fn call(&self, call: Call) -> Result<Under<'_>, StoreError> {
+        self.watch.call(call)
     }
 
     /// A value.
