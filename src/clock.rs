@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use jiff::SignedDuration;
 pub use jiff::Timestamp;
 
 /// The cause of a test clock's refusal.
@@ -85,7 +86,31 @@ impl Clock {
     }
 }
 
+/// Whether something that lasts until a time, and `longest` at most, is over at `now`.
+///
+/// What lasts longer than it can was written by a clock that has been set back since: taken at its word, a link would open
+/// and a connection would wait for as long as the clock was wrong.
+pub fn is_over(until: Timestamp, longest: SignedDuration, now: Timestamp) -> bool {
+    until <= now || until.duration_since(now) > longest
+}
+
 fn read(path: &std::path::Path) -> Result<Timestamp, ClockError> {
     let text = std::fs::read_to_string(path).map_err(|source| ClockError::Unreadable { path: path.into(), source })?;
     text.trim().parse().map_err(|_| ClockError::Malformed { path: path.into(), text: crate::ids::cut(text.trim()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An end that has come is one, and so is an end that nobody can have set.
+    #[test]
+    fn ends_that_are_too_far_have_come() {
+        let now: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
+        let hours = |hours| now + SignedDuration::from_hours(hours);
+        let day = SignedDuration::from_hours(24);
+        for (until, over) in [(hours(-1), true), (now, true), (hours(1), false), (hours(24), false), (hours(25), true)] {
+            assert_eq!(is_over(until, day, now), over, "{until}");
+        }
+    }
 }

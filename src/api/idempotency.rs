@@ -25,6 +25,7 @@ use serde_json::Value;
 use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::api::route::Route;
+use crate::clock;
 use crate::clock::Timestamp;
 
 /// The header that carries the key.
@@ -135,7 +136,7 @@ pub fn request_digest(path: &str, query: Option<&str>, body: &[u8]) -> [u8; 32] 
 /// [`Problem::IdempotencyMismatch`] where the key stands for another request.
 pub async fn replay(book: &dyn AnswerBook, name: AnswerName, request: [u8; 32], now: Timestamp) -> Result<Option<Response>, Problem> {
     match book.find(name).await? {
-        Some(kept) if now >= kept.until => Ok(None),
+        Some(kept) if clock::is_over(kept.until, KEPT, now) => Ok(None),
         Some(kept) if kept.request != request => Err(Problem::IdempotencyMismatch),
         Some(kept) => {
             let status = StatusCode::from_u16(kept.status).map_err(Problem::internal)?;

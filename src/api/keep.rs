@@ -7,19 +7,24 @@ use serde::Serialize;
 
 use crate::api::idempotency::AnswerBook;
 use crate::api::idempotency::AnswerName;
+use crate::api::idempotency::KEPT;
 use crate::api::idempotency::KeptAnswer;
 use crate::api::key::ApiKey;
 use crate::api::key::KeyBook;
 use crate::api::problem::Problem;
 use crate::api::session::ConnectSession;
 use crate::api::session::Handle;
+use crate::api::session::LIFETIME;
 use crate::api::session::SessionBook;
 use crate::audit::Action;
 use crate::audit::Actor;
 use crate::audit::Entry;
+use crate::clock;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::erasure::Belongings;
 use crate::ids::KeyId;
+use crate::ids::TenantId;
 use crate::store::Row;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -82,8 +87,8 @@ pub async fn forget_past(store: &Store, now: Timestamp) -> Result<u64, StoreErro
         let Some((last, _)) = rows.last() else { break };
         after = Some(*last);
         let past = |row: &SessionRow| match row {
-            SessionRow::Session(session) => session.expires_at <= now,
-            SessionRow::Way { expires_at, .. } => *expires_at <= now,
+            SessionRow::Session(session) => clock::is_over(session.expires_at, LIFETIME, now),
+            SessionRow::Way { expires_at, .. } => clock::is_over(*expires_at, LIFETIME, now),
         };
         let keys: Vec<_> = rows.into_iter().filter(|(_, row)| past(row)).map(|(key, _)| key).collect();
         removed += remove::<SessionRow>(store, &keys).await?;
@@ -93,7 +98,7 @@ pub async fn forget_past(store: &Store, now: Timestamp) -> Result<u64, StoreErro
         let rows = store.scan::<AnswerRow>(&[], after.as_ref(), SWEEP_ROWS)?;
         let Some((last, _)) = rows.last() else { return Ok(removed) };
         after = Some(*last);
-        let keys: Vec<_> = rows.into_iter().filter(|(_, row)| row.until <= now).map(|(key, _)| key).collect();
+        let keys: Vec<_> = rows.into_iter().filter(|(_, row)| clock::is_over(row.until, KEPT, now)).map(|(key, _)| key).collect();
         removed += remove::<AnswerRow>(store, &keys).await?;
     }
 }
@@ -152,6 +157,42 @@ impl KeyBook for Store {
             unit.audit(key_entry(&key, Action::KeyRevoked, actor, at).to_leaf());
             self.commit(unit).await?;
             Ok(revoked)
+        }
+        .boxed()
+    }
+}
+
+/// Of a tenant that is erased: its API keys are refused, its links gone.
+impl Belongings for Store {
+    fn end<'a>(&'a self, tenant: &'a TenantId, at: Timestamp) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let mut after = None;
+            loop {
+                let rows = self.scan::<ApiKey>(&[], after.as_ref(), SWEEP_ROWS)?;
+                let Some((last, _)) = rows.last() else { break };
+                after = Some(*last);
+                let mut unit = Unit::default();
+                for (id, key) in rows.into_iter().filter(|(_, key)| key.tenant.as_ref() == Some(tenant) && key.revoked_at.is_none()) {
+                    unit.audit(key_entry(&key, Action::KeyRevoked, Actor::System, at).to_leaf());
+                    unit.expect(&id, Some(&key)).put(&id, &ApiKey { revoked_at: Some(at), ..key });
+                }
+                self.commit(unit).await?;
+            }
+            let mut after = None;
+            loop {
+                let rows = self.scan::<SessionRow>(&[], after.as_ref(), SWEEP_ROWS)?;
+                let Some((last, _)) = rows.last() else { return Ok(()) };
+                after = Some(*last);
+                let mut unit = Unit::default();
+                for (_, row) in rows {
+                    if let SessionRow::Session(session) = row
+                        && session.tenant == *tenant
+                    {
+                        remove_session(&mut unit, &session);
+                    }
+                }
+                self.commit(unit).await?;
+            }
         }
         .boxed()
     }
@@ -242,6 +283,14 @@ fn put_session(unit: &mut Unit, session: &ConnectSession) {
     unit.put(&session.link_hash, &SessionRow::Session(session.clone())).put(&session_key(Handle::Id(session.id)), &way);
     if let Some(connection) = session.connection {
         unit.put(&session_key(Handle::Connection(connection)), &way);
+    }
+}
+
+/// Removes a session and every way to it.
+fn remove_session(unit: &mut Unit, session: &ConnectSession) {
+    unit.remove::<SessionRow>(&session.link_hash).remove::<SessionRow>(&session_key(Handle::Id(session.id)));
+    if let Some(connection) = session.connection {
+        unit.remove::<SessionRow>(&session_key(Handle::Connection(connection)));
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt::Write;
+use std::io;
 
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
@@ -17,6 +18,10 @@ use serde_json::json;
 
 /// The content type of every refusal.
 pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// Too many files are open in the process, or on the machine: `errno` values of Linux.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
 
 /// Why a request was refused. `Display` is the `detail` that the caller reads: what happened, to what, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -178,7 +183,7 @@ pub enum Problem {
         seconds: u64,
     },
     /// Something that Headgate needs is not there: it serves nothing unaudited and nothing unreadable.
-    #[error("{what} is not available, so nothing is served but stopping; the operator's log has the cause")]
+    #[error("{what} is not available{}, so nothing is served but stopping; the operator's log has the cause", shortage(source.as_ref()))]
     Unavailable {
         /// What is missing.
         what: &'static str,
@@ -383,6 +388,23 @@ impl Problem {
         };
         HeaderValue::from_str(&text).ok().map(|value| (name, value))
     }
+}
+
+/// What of a cause a caller may know: that the machine has run out of something, which tells nothing of anybody.
+fn shortage(source: &(dyn Error + 'static)) -> &'static str {
+    let mut cause = Some(source);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return match (error.kind(), error.raw_os_error()) {
+                (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => " (the disk is full)",
+                (io::ErrorKind::ReadOnlyFilesystem, _) => " (the disk is read-only)",
+                (_, Some(EMFILE | ENFILE)) => " (too many files are open)",
+                _ => "",
+            };
+        }
+        cause = error.source();
+    }
+    ""
 }
 
 impl IntoResponse for Problem {

@@ -21,6 +21,7 @@ use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::api::wire;
 use crate::audit::Actor;
+use crate::clock;
 use crate::clock::Timestamp;
 use crate::consent::Purpose;
 use crate::ids::ConnectionId;
@@ -102,10 +103,11 @@ pub enum Visit {
 /// Opens a session.
 ///
 /// # Errors
-/// 404 for a tenant that the principal may not see or an unknown connector, 422 for a `return_url` that browsers must not
+/// 404 for a tenant that the principal may not see or an unknown connector, 409 for a tenant that is erased, 422 for a `return_url` that browsers must not
 /// be sent to.
 pub async fn open(api: &Api, by: &Principal, order: wire::session::Order) -> Result<wire::session::Opened, Problem> {
     by.must_see(&order.tenant)?;
+    api.services.tenants.must_be_open(&order.tenant).await?;
     let return_url = order.return_url.as_deref().map(return_url).transpose()?;
     let connector = api.services.connectors.get(&order.connector).await?;
     let token = Secret::new(BASE64URL_NOPAD.encode(&api.entropy.bytes::<32>()));
@@ -134,7 +136,7 @@ pub async fn open(api: &Api, by: &Principal, order: wire::session::Order) -> Res
 pub async fn visit(api: &Api, token: &str, headers: &HeaderMap, may_open: bool) -> Result<Visit, Problem> {
     let by_name = token.parse::<SessionId>().ok();
     let handle = by_name.map_or_else(|| Handle::Link(hash(token)), Handle::Id);
-    let found = api.sessions.find(handle).await?.filter(|session| api.clock.now() < session.expires_at);
+    let found = api.sessions.find(handle).await?.filter(|session| !clock::is_over(session.expires_at, LIFETIME, api.clock.now()));
     let Some(session) = found else { return Ok(Visit::Unknown) };
     if holds_cookie(&session, headers) {
         return Ok(Visit::Known(Box::new(session)));

@@ -13,6 +13,7 @@ use serde_json::Map;
 use serde_json::Value;
 use url::Url;
 
+use crate::clock;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::connection::credential::Tokens;
@@ -146,7 +147,7 @@ impl fmt::Debug for Callback {
 pub async fn accept(store: &dyn PendingStore, callback: &Callback, now: Timestamp) -> Result<Pending, AuthorizationError> {
     let state = callback.digest().ok_or(AuthorizationError::UnknownState)?;
     let found = store.find(state).await.map_err(|source| keeping(ConnectionKey { tenant: 0, connection: 0 }, source))?;
-    let pending = found.filter(|pending| now < pending.expires_at).ok_or(AuthorizationError::UnknownState)?;
+    let pending = found.filter(|pending| !clock::is_over(pending.expires_at, PENDING_MAX, now)).ok_or(AuthorizationError::UnknownState)?;
     match &callback.error {
         Some(code) => Err(AuthorizationError::Denied { owner: pending.owner, code: code.clone() }),
         None => Ok(pending),

@@ -10,6 +10,8 @@ use url::Url;
 
 use crate::audit::Action;
 use crate::audit::Actor;
+use crate::authorization::code::PENDING_MAX;
+use crate::clock;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::connection::Connections;
@@ -102,7 +104,8 @@ impl Authorizations {
             let Some((last, _)) = rows.last() else { return Ok(()) };
             after = Some(*last);
             let mut unit = Unit::default();
-            let expired: Vec<[u8; 32]> = rows.into_iter().filter(|(_, row)| row.expires_at <= now).map(|(key, _)| key).collect();
+            let expired: Vec<[u8; 32]> =
+                rows.into_iter().filter(|(_, row)| clock::is_over(row.expires_at, PENDING_MAX, now)).map(|(key, _)| key).collect();
             if !expired.is_empty() {
                 for key in &expired {
                     unit.remove::<AuthorizationRow>(key);

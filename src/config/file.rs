@@ -4,16 +4,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 use toml::Spanned;
 use url::Url;
 
 use crate::config::LISTEN_DEFAULT;
+use crate::fetch::client::Options as FetchOptions;
 use crate::secret::Secret;
 use crate::store::DiskLimits;
+
+/// The longest time that a limit of requests can be set to.
+const FETCH_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// The least and the most bytes that an answer's body can be limited to.
+const FETCH_BODY_BYTES: RangeInclusive<u64> = 1024..=256 * 1024 * 1024;
 
 /// A rewrite takes requests, and what they carry, to another host: harmless among stand-ins alone.
 const REWRITE_REFUSED: &str =
@@ -30,6 +39,8 @@ pub struct Config {
     pub connector_dirs: Vec<PathBuf>,
     /// Addresses (`host:port`; without a port, 443) that may be reached although they are private or speak plain http.
     pub egress_allow: Vec<String>,
+    /// The limits of requests to applications: the built-in ones, or what the file says in their place.
+    pub fetch: FetchOptions,
     /// What this operator registered at each application, by connector name.
     pub connectors: BTreeMap<String, ConnectorConfig>,
     /// Where OpenLineage events go. Read and checked, not used before events are emitted.
@@ -116,6 +127,7 @@ impl Default for Config {
             public_url: None,
             connector_dirs: Vec::new(),
             egress_allow: Vec::new(),
+            fetch: FetchOptions::default(),
             connectors: BTreeMap::new(),
             openlineage: None,
             disk: DiskLimits::default(),
@@ -161,6 +173,8 @@ struct Written {
     #[serde(default)]
     egress: WrittenEgress,
     #[serde(default)]
+    fetch: WrittenFetch,
+    #[serde(default)]
     connectors: BTreeMap<String, WrittenConnector>,
     openlineage: Option<WrittenOpenLineage>,
     #[serde(default)]
@@ -179,6 +193,17 @@ struct WrittenDisk {
 struct WrittenEgress {
     #[serde(default)]
     allow: Vec<Spanned<String>>,
+}
+
+/// Names as in [`FetchOptions`], so that an error that names a limit says what to write.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct WrittenFetch {
+    connect_timeout: Option<Spanned<String>>,
+    answer_timeout: Option<Spanned<String>>,
+    idle_timeout: Option<Spanned<String>>,
+    total_timeout: Option<Spanned<String>>,
+    body_bytes_max: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -212,10 +237,41 @@ impl Check<'_> {
             public_url: written.public_url.and_then(|url| self.public_url(&url)),
             connector_dirs: written.connector_dirs.iter().map(|path| self.folder.join(path)).collect(),
             egress_allow: written.egress.allow.into_iter().filter_map(|entry| self.egress(entry)).collect(),
+            fetch: self.fetch(written.fetch),
             connectors: written.connectors.into_iter().map(|(name, connector)| (name, self.connector(connector, test))).collect(),
             openlineage: written.openlineage.map(|section| self.openlineage(section)),
             disk: self.disk(&written.disk),
         }
+    }
+
+    fn fetch(&mut self, written: WrittenFetch) -> FetchOptions {
+        let FetchOptions { connect_timeout, answer_timeout, idle_timeout, total_timeout, body_bytes_max, .. } = FetchOptions::default();
+        FetchOptions {
+            connect_timeout: self.timeout(written.connect_timeout, connect_timeout),
+            answer_timeout: self.timeout(written.answer_timeout, answer_timeout),
+            idle_timeout: self.timeout(written.idle_timeout, idle_timeout),
+            total_timeout: self.timeout(written.total_timeout, total_timeout),
+            body_bytes_max: written.body_bytes_max.and_then(|bytes| self.body_bytes(&bytes)).unwrap_or(body_bytes_max),
+            ..FetchOptions::default()
+        }
+    }
+
+    fn timeout(&mut self, written: Option<Spanned<String>>, default: Duration) -> Duration {
+        let Some(written) = written else { return default };
+        // jiff also reads `30s`; everything else in Headgate is ISO 8601.
+        let parsed = written.get_ref().starts_with('P').then(|| written.get_ref().parse::<SignedDuration>().ok()).flatten();
+        match parsed.and_then(|time| Duration::try_from(time).ok()) {
+            Some(time) if !time.is_zero() && time <= FETCH_TIMEOUT_MAX => time,
+            _ => self.refuse(written.span(), "a time-out is an ISO 8601 duration of at most an hour, like PT30S").unwrap_or(default),
+        }
+    }
+
+    fn body_bytes(&mut self, written: &Spanned<u64>) -> Option<usize> {
+        if FETCH_BODY_BYTES.contains(written.get_ref()) {
+            return usize::try_from(*written.get_ref()).ok();
+        }
+        let (least, most) = (FETCH_BODY_BYTES.start(), FETCH_BODY_BYTES.end());
+        self.refuse(written.span(), &format!("a body is limited to a number of bytes from {least} to {most}"))
     }
 
     fn connector(&mut self, written: WrittenConnector, test: bool) -> ConnectorConfig {
@@ -336,6 +392,12 @@ mod tests {
             connector_dirs = ["mine", "/opt/connectors"]
             [egress]
             allow = ["127.0.0.1:9000", "internal.example", "[::1]:8443"]
+            [fetch]
+            connect_timeout = "PT5S"
+            answer_timeout = "PT1M30S"
+            idle_timeout = "PT0.5S"
+            total_timeout = "PT10M"
+            body_bytes_max = 1048576
             [connectors.shop]
             client_id = "abc"
             client_secret_file = "secret"
@@ -356,6 +418,9 @@ mod tests {
         assert_eq!(config.connector_dirs, [folder.path().join("mine"), PathBuf::from("/opt/connectors")]);
         assert_eq!(config.egress_allow.len(), 3);
         assert_eq!((config.disk.low_bytes, config.disk.floor_bytes), (2000 << 20, 200 << 20));
+        let FetchOptions { connect_timeout, answer_timeout, idle_timeout, total_timeout, body_bytes_max, .. } = config.fetch;
+        let milliseconds = [connect_timeout, answer_timeout, idle_timeout, total_timeout].map(|time| time.as_millis());
+        assert_eq!((milliseconds, body_bytes_max), ([5_000, 90_000, 500, 600_000], 1 << 20));
         let shop = &config.connectors["shop"];
         assert_eq!(shop.client_secret.as_ref().unwrap().expose(), "hunter2");
         assert_eq!(shop.rewrite[0].to.port(), Some(9000));
@@ -381,6 +446,10 @@ mod tests {
             ("public_url = \"headgate.example.com\"", 1, "no http or https URL"),
             ("public_url = \"https://headgate.example.com/?a=b\"", 1, "neither user, query nor fragment"),
             ("[egress]\nallow = [\n  \"127.0.0.1:9000\",\n  \"http://127.0.0.1\"]", 4, "host:port"),
+            ("[fetch]\ntotal_timeout = \"5m\"", 2, "like PT30S"),
+            ("[fetch]\ntotal_timeout = \"PT0S\"", 2, "like PT30S"),
+            ("[fetch]\nidle_timeout = \"P1D\"", 2, "at most an hour"),
+            ("[fetch]\n\nbody_bytes_max = 12", 3, "from 1024 to"),
             ("[connectors.shop]\nclient_secret = \"hunter2\"", 2, "unknown field `client_secret`"),
             ("[connectors.shop]\nclient_secret_file = \"/nowhere/at/all\"", 2, "cannot be read"),
             ("[connectors.shop.rewrite]\n\"https://api.example.com\" = \"http://127.0.0.1:1\"", 2, "--test"),

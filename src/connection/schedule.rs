@@ -3,6 +3,9 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use jiff::SignedDuration;
+
+use crate::clock;
 use crate::clock::Timestamp;
 use crate::ids::ConnectionKey;
 use crate::store::Row;
@@ -16,6 +19,14 @@ pub const EVERY_SECONDS_MAX: u64 = 366 * 24 * 3600;
 /// How long after its authorization a connection pulls by itself for the first time: whoever has just connected may want to
 /// say what is pulled first, and is not to find a pull under way.
 pub const FIRST_PULL_SECONDS: i64 = 30;
+
+/// The longest wait that an application is believed: who asks for more is asked again after a day.
+pub const PATIENCE_SECONDS_MAX: i64 = 24 * 3600;
+
+/// A failing connection is tried at its interval times two for each failure in a row, up to this factor.
+const BACKOFF_FACTOR_MAX: u64 = 64;
+/// ... and never less often than once a day, unless its interval is longer.
+const BACKOFF_SECONDS_MAX: u64 = 24 * 3600;
 
 /// An interval that no schedule can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,9 +50,23 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// When the connection may next be pulled by itself.
-    pub fn next(&self) -> Timestamp {
-        self.not_before.map_or(self.due, |not_before| not_before.max(self.due))
+    /// When the connection may next be pulled by itself, as seen from `now`.
+    pub fn next(&self, now: Timestamp) -> Timestamp {
+        let longest = SignedDuration::from_secs(i64::try_from(self.wait_seconds()).unwrap_or(i64::MAX).max(FIRST_PULL_SECONDS));
+        let due = if clock::is_over(self.due, longest, now) { self.due.min(now) } else { self.due };
+        self.patience(now).map_or(due, |not_before| not_before.max(due))
+    }
+
+    /// Until when the application wants to be left alone, if that is still to come.
+    pub fn patience(&self, now: Timestamp) -> Option<Timestamp> {
+        self.not_before.filter(|until| !clock::is_over(*until, SignedDuration::from_secs(PATIENCE_SECONDS_MAX), now))
+    }
+
+    /// The distance between two pulls, longer with each failure in a row.
+    pub fn wait_seconds(&self) -> u64 {
+        let every = self.every_seconds.unwrap_or(0);
+        let factor = 1u64.checked_shl(self.failures.min(16)).unwrap_or(BACKOFF_FACTOR_MAX).min(BACKOFF_FACTOR_MAX);
+        every.saturating_mul(factor).min(every.max(BACKOFF_SECONDS_MAX))
     }
 }
 

@@ -256,7 +256,7 @@ fn carry_over(
     let mut unit = Unit::default();
     if let Some(present) = present {
         for table in PRESENT_TABLES {
-            store.raw_of_table(table)?.into_iter().for_each(|(key, _)| {
+            store.raw_below(table, &[], usize::MAX)?.into_iter().for_each(|(key, _)| {
                 unit.remove_raw(key);
             });
         }

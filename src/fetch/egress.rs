@@ -191,6 +191,10 @@ impl Egress {
         }
         let listed = self.lists(&host, port);
         if !hosts.covers(&host, port, listed) {
+            // A known host by http alone: that it is another port is not what is wrong with it.
+            if url.scheme() == "http" && url.port().is_none() && hosts.covers(&host, HTTPS_PORT, listed) {
+                return Err(EgressError::Plain { host: shown });
+            }
             return Err(EgressError::Host { host: shown, allowed: hosts.names() });
         }
         if let Some(target) = hosts.rewrites.target(url) {
@@ -458,7 +462,7 @@ mod tests {
             ("https://api.example.com@evil.test/", "user name"),
             ("https://key:secret@api.example.com/", "user name"),
             ("http://api.example.com:443/", "plain http"),
-            ("http://api.example.com/", "not one of"),
+            ("http://api.example.com/", "plain http"),
             ("ftp://api.example.com/", "not fetched"),
             ("file:///etc/passwd", "not fetched"),
             ("https://127.0.0.1/", "is refused"),

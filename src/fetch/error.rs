@@ -77,7 +77,9 @@ pub enum FetchError {
         source: reqwest::Error,
     },
     /// A time-out after the request had begun.
-    #[error("{method} {url} was given up after {seconds} s: {phase}; raise the limit of that name if the application is always this slow")]
+    #[error(
+        "{method} {url} was given up after {seconds} s: {phase}; if the application is always this slow, raise `{phase}` under [fetch] in headgate.toml"
+    )]
     TimedOut {
         /// The method.
         method: String,
@@ -89,7 +91,7 @@ pub enum FetchError {
         seconds: u64,
     },
     /// An answer beyond a named limit.
-    #[error("the answer to {method} {url} is longer than {limit} bytes of {part}; ask for smaller pages, or raise that limit")]
+    #[error("the answer to {method} {url} is longer than {limit} bytes of {part}; {}", too_large_advice(part))]
     TooLarge {
         /// The method.
         method: String,
@@ -152,11 +154,22 @@ pub enum FetchError {
         /// What the manifest or the status says.
         reason: String,
     },
-    /// The manifest cannot be followed, or an answer is not what it promises.
+    /// The manifest cannot be followed.
     #[error("stream `{stream}` cannot be read on")]
     Reading {
         /// Which.
         stream: String,
+        /// What does not fit.
+        #[source]
+        source: Box<ReadingError>,
+    },
+    /// An answer that is not what the manifest promises.
+    #[error("the answer to {method} {url} cannot be used")]
+    Answer {
+        /// The method.
+        method: String,
+        /// The recorded URL.
+        url: String,
         /// What does not fit.
         #[source]
         source: Box<ReadingError>,
@@ -205,6 +218,7 @@ impl FetchError {
             | FetchError::Redirect { .. }
             | FetchError::Refused { .. }
             | FetchError::Reading { .. }
+            | FetchError::Answer { .. }
             | FetchError::TooManyPages { .. }
             | FetchError::Status { .. } => true,
             FetchError::GaveUp { source, .. } => source.may_have_arrived(),
@@ -271,12 +285,20 @@ fn request_id_text(id: &Option<String>) -> String {
     id.as_ref().map(|id| format!(" (its request id: {id})")).unwrap_or_default()
 }
 
+fn too_large_advice(part: &str) -> &'static str {
+    match part {
+        "body" => "ask for smaller pages, or raise `body_bytes_max` under [fetch] in headgate.toml",
+        _ => "no application needs that many; tell its support",
+    }
+}
+
 fn advice(status: u16) -> &'static str {
     match status {
         401 => "the credential is refused; reconnect if this repeats",
         403 => "the credential lacks a right; reconnect with the scopes that the stream needs",
         404 | 410 => "check the connection's configuration and the manifest's path",
-        408 | 425 | 429 | 500..=599 => "it is tried again later; lower the budget in headgate.yaml if this repeats",
+        408 | 425 | 429 => "it is tried again later; lower the budget in headgate.yaml if this repeats",
+        500..=599 => "it is tried again later; tell the application's support if this repeats",
         _ => "check the manifest's request against the application's documentation",
     }
 }

@@ -17,7 +17,7 @@ use crate::connection::gate::Permit;
 use super::FetchError;
 use super::wait::Cut;
 use super::wait::Waits;
-use super::wait::after;
+use super::wait::patience;
 
 /// How often and how patiently a request is tried.
 #[derive(Debug, Clone)]
@@ -102,7 +102,7 @@ where
         match asked {
             Some(asked) if last || (policy.waits == Waits::Real && asked > policy.server_wait_max) => {
                 let reason = format!("{cause} (attempt {number} of {})", policy.attempts_max);
-                return Err(FetchError::NotBefore { until: after(clock.now(), asked), reason });
+                return Err(FetchError::NotBefore { until: patience(clock.now(), asked), reason });
             }
             _ if last => return Err(FetchError::GaveUp { attempts: number, source: Box::new(cause) }),
             _ => {}

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 
 use crate::clock::Timestamp;
 use crate::connection::gate::Permit;
+use crate::connection::schedule::PATIENCE_SECONDS_MAX;
 
 /// How waits are spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +35,14 @@ impl Waits {
             () = tokio::time::sleep(time) => Ok(()),
         }
     }
+}
+
+/// The longest wait that an application is believed.
+pub const PATIENCE_MAX: Duration = Duration::from_secs(PATIENCE_SECONDS_MAX as u64);
+
+/// When an application that asks for patience may be asked again.
+pub fn patience(now: Timestamp, asked: Duration) -> Timestamp {
+    after(now, asked.min(PATIENCE_MAX))
 }
 
 /// `now` and a wait together; the end of time when that is past it.

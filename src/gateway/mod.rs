@@ -5,6 +5,7 @@ pub mod scrub;
 pub mod services;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -52,7 +53,6 @@ use crate::erasure::ErasureError;
 use crate::erasure::Erasures;
 use crate::fetch::budget;
 use crate::fetch::budget::Budgets;
-use crate::fetch::client;
 use crate::fetch::client::Client;
 use crate::fetch::egress::Egress;
 use crate::fetch::egress::EgressError;
@@ -182,7 +182,7 @@ impl Gateway {
         }
         let connections = Connections::new(store.clone(), vault.clone(), Gates::new(store.clone()), clock.clone(), entropy.clone());
         let connectors = Connectors::load(store.clone(), clock.clone(), &config.connector_dirs)?;
-        let client = Client::new(Egress::parse(&config.egress_allow)?, client::Options::default(), clock.clone())?;
+        let client = Client::new(Egress::parse(&config.egress_allow)?, config.fetch, clock.clone())?;
         let keeper = Arc::new(CredentialKeeper::new(store.clone(), connections.clone(), clock.clone()));
         let registrations = registrations(config.connectors)?;
         let grants = Grants::new(client.clone(), Renewers::new(keeper, clock.clone()), registrations, clock.clone());
@@ -198,6 +198,7 @@ impl Gateway {
             entropy: entropy.clone(),
             metrics: metrics.clone(),
             scrubs: Scrubs::new(readable),
+            data: path,
             test,
         };
         let acts = Acts::new(&ground, grants, budgets.clone(), client, pending.clone(), public_url.clone());
@@ -379,6 +380,7 @@ struct Ground {
     entropy: Entropy,
     metrics: Arc<Metrics>,
     scrubs: Scrubs,
+    data: PathBuf,
     test: bool,
 }
 
@@ -421,7 +423,7 @@ impl Acts {
         };
         let pulls = Pulls::new(store.clone(), connections.clone(), intake.clone(), sources, clock.clone(), entropy.clone());
         let (clock_of, entropy_of) = (clock.clone(), entropy.clone());
-        let erasing = erasure::Ground { clock: clock.clone(), entropy: entropy.clone(), test: *test };
+        let erasing = erasure::Ground { belongings: Arc::new(store.clone()), clock: clock.clone(), entropy: entropy.clone(), test: *test };
         Acts {
             definitions,
             connecting,
@@ -465,6 +467,8 @@ impl Acts {
             log: ground.log,
             scrubs: ground.scrubs,
             clock: ground.clock,
+            entropy: ground.entropy,
+            data: ground.data,
             test: ground.test,
         }
     }

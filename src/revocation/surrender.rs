@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::audit::Action;
 use crate::audit::Actor;
 use crate::audit::CredentialFate;
+use crate::clock;
 use crate::clock::Timestamp;
 use crate::connection::Connection;
 use crate::connection::credential::Credential;
@@ -121,7 +122,8 @@ impl Revocations {
 
     async fn try_surrender(&self, key: ConnectionKey) -> Result<(), SurrenderError> {
         let Some(row) = self.store.get::<RevokingRow>(&key)? else { return Ok(()) };
-        let action = if self.clock.now() >= row.deadline {
+        let longest = jiff::SignedDuration::from_hours(SURRENDER_HOURS_MAX);
+        let action = if clock::is_over(row.deadline, longest, self.clock.now()) {
             Action::CredentialDestroyed
         } else {
             let prepared = self.vault.revoking_open(key, &row.sealed)?;

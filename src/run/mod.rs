@@ -129,7 +129,7 @@ pub enum RunError {
     #[error("the application cannot be asked")]
     Grants(#[from] GrantsError),
     /// The application could not be read.
-    #[error("the stream cannot be read on")]
+    #[error(transparent)]
     Fetch(#[from] FetchError),
     /// A page could not be taken in.
     #[error("a page was not taken in")]
@@ -226,9 +226,7 @@ impl Pulls {
         let state = connection.state.name();
         let active = Arc::new(connection.active().map_err(|_| RunError::NotActive { connection: id, state })?);
         let streams = chosen(&active, &order.streams)?;
-        if let Some(until) = inner.connections.schedule(active.key)?.and_then(|schedule| schedule.not_before)
-            && until > inner.clock.now()
-        {
+        if let Some(until) = inner.connections.schedule(active.key)?.and_then(|schedule| schedule.patience(inner.clock.now())) {
             return Err(RunError::NotBefore { connection: id, until });
         }
         let now = inner.clock.now();

@@ -32,10 +32,6 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 const STARTS_PER_TURN: usize = 16;
 /// Schedules read from the store in one step.
 const LOAD_STEP: usize = 1000;
-/// A failing connection is tried at its interval times two for each failure in a row, up to this factor.
-const BACKOFF_FACTOR_MAX: u64 = 64;
-/// ... and never less often than once a day, unless its interval is longer.
-const BACKOFF_SECONDS_MAX: u64 = 24 * 3600;
 /// Jitter is up to this part of the interval, so that connections made together do not pull together for ever.
 const JITTER_PART: u64 = 10;
 
@@ -64,8 +60,12 @@ impl Scheduler {
     /// Runs until it is told to end.
     pub async fn run(&self, end: CancellationToken) {
         let mut due = BinaryHeap::new();
-        let mut reload = true;
+        let (mut reload, mut latest) = (true, self.clock.now());
         loop {
+            // A clock that is set back leaves times in the heap that it would not come to for as long as it was wrong.
+            let now = self.clock.now();
+            reload |= now < latest;
+            latest = now;
             if reload {
                 match self.load() {
                     Ok(loaded) => (due, reload) = (loaded, false),
@@ -98,8 +98,8 @@ impl Scheduler {
             let rows = self.store.scan::<Schedule>(&[], after.as_ref(), LOAD_STEP)?;
             let Some((last, _)) = rows.last() else { return Ok(due) };
             after = Some(*last);
-            let scheduled = rows.into_iter().filter(|(_, schedule)| schedule.every_seconds.is_some());
-            due.extend(scheduled.map(|(owner, schedule)| Reverse((schedule.next(), owner))));
+            let (now, scheduled) = (self.clock.now(), rows.into_iter().filter(|(_, schedule)| schedule.every_seconds.is_some()));
+            due.extend(scheduled.map(|(owner, schedule)| Reverse((schedule.next(now), owner))));
         }
     }
 
@@ -108,8 +108,8 @@ impl Scheduler {
         let schedule = self.store.get::<Schedule>(&owner).ok()??;
         let every = schedule.every_seconds?;
         let now = self.clock.now();
-        if schedule.next() > now {
-            return Some(schedule.next());
+        if schedule.next(now) > now {
+            return Some(schedule.next(now));
         }
         let connection = self.connections.by_key(owner).ok()??;
         let next = later(now, every + self.entropy.below(every / JITTER_PART + 1));
@@ -145,10 +145,8 @@ pub(super) async fn settle(
     }
     let schedule = before.clone().unwrap_or_else(|| super::unscheduled(now));
     let failures = if failed { schedule.failures.saturating_add(1) } else { 0 };
-    let every = schedule.every_seconds.unwrap_or(0);
-    let factor = 1u64.checked_shl(failures.min(16)).unwrap_or(BACKOFF_FACTOR_MAX).min(BACKOFF_FACTOR_MAX);
-    let wait = every.saturating_mul(factor).min(every.max(BACKOFF_SECONDS_MAX));
-    let settled = Schedule { due: later(now, wait), not_before, failures, ..schedule };
+    let mut settled = Schedule { not_before, failures, ..schedule };
+    settled.due = later(now, settled.wait_seconds());
     let permit = connections.gates().state(owner).map_err(ConnectionError::from)?;
     let mut unit = Unit::default();
     // A revocation removes the schedule; a pull that ends behind it must not bring it back.

@@ -10,6 +10,9 @@ use crate::store::opening;
 use crate::store::opening::LockHolder;
 use crate::store::opening::OpenFault;
 
+/// The engine's folder, as messages name it.
+const ENGINE_FOLDER: &str = "store";
+
 /// A refusal of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -95,8 +98,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What the file system refused the engine is told as a refusal of the file system.
     pub(super) fn engine(source: sled::Error) -> Self {
-        StoreError::Engine { source }
+        match source {
+            sled::Error::Io(source) => StoreError::io("read or write", Path::new(ENGINE_FOLDER), source),
+            source => StoreError::Engine { source },
+        }
     }
 
     pub(super) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
@@ -107,10 +114,10 @@ impl StoreError {
     pub(super) fn opening(path: &Path, source: sled::Error) -> Self {
         let held =
             matches!(&source, sled::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("lock"));
-        if held {
-            StoreError::Held { path: path.into(), holder: opening::lock_holder(&path.join("db")) }
-        } else {
-            StoreError::Engine { source }
+        match source {
+            _ if held => StoreError::Held { path: path.into(), holder: opening::lock_holder(&path.join("db")) },
+            sled::Error::Io(source) => StoreError::io("open", path, source),
+            source => StoreError::Engine { source },
         }
     }
 

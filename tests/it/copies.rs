@@ -292,7 +292,7 @@ async fn a_compaction_goes_on_beside_everything_else() {
     let installation = &scene.installation;
     let sealed = {
         let store = Store::open(&installation.data(), &store::Options::default()).unwrap();
-        store.raw_of_connection(Table::Configs, ConnectionKey { tenant: 1, connection: 1 }, 1).unwrap().remove(0).1
+        store.raw_below(Table::Configs, &ConnectionKey { tenant: 1, connection: 1 }.to_bytes(), 1).unwrap().remove(0).1
     };
     let server = installation.serve(Some(&scene.sandbox)).await;
     let client = server.client();

@@ -54,6 +54,8 @@ pub const ALL: &[Schema] = &[
     wire::copies::COPY_UNDER_WAY,
     wire::keyring::EXPORT_ORDER,
     wire::keyring::EXPORTED,
+    wire::keyring::ROTATION_ORDER,
+    wire::keyring::ROTATED,
     wire::lineage::ORIGIN,
     wire::lineage::GRAPH,
     wire::lineage::KEY_MATCHES,
@@ -71,6 +73,8 @@ pub const ALL: &[Schema] = &[
     wire::run::PULL_ORDER,
     wire::session::ORDER,
     wire::session::OPENED,
+    wire::tenant::TENANT,
+    wire::tenant::TENANTS,
 ];
 
 /// A refusal, as RFC 9457 shapes it.

@@ -251,24 +251,24 @@ fn flatten<'a>(handler: &'a ErrorHandler, into: &mut Vec<&'a DefaultErrorHandler
     }
 }
 
-/// The meaning of a status when no filter says otherwise. Statuses that are not listed are tried again, odd as that is for some.
+/// The meaning of a status when no filter says otherwise; what to do about it is said where it is told. Statuses that are not listed are tried again, odd as that is for some.
 fn default_outcome(answer: &Answer) -> Outcome {
     use FailureKind::Config;
     use FailureKind::System;
     use FailureKind::Transient;
     let (meaning, failure, what) = match answer.status {
         200..=399 => (Meaning::Success, System, "the request was answered"),
-        400 => (Meaning::Fail, System, "the application calls the request malformed; check the configuration"),
-        401 => (Meaning::Fail, Config, "the application does not know the credential; reconnect"),
-        403 => (Meaning::Fail, Config, "the application forbids it; grant the permission and reconnect"),
-        404 => (Meaning::Fail, System, "the application has nothing at this address; check the configuration"),
-        405 => (Meaning::Fail, System, "the application does not take this verb; check the manifest"),
+        400 => (Meaning::Fail, System, "the application calls the request malformed"),
+        401 => (Meaning::Fail, Config, "the application does not know the credential"),
+        403 => (Meaning::Fail, Config, "the application forbids it"),
+        404 => (Meaning::Fail, System, "the application has nothing at this address"),
+        405 => (Meaning::Fail, System, "the application does not take this verb"),
         408 => (Meaning::Retry, Transient, "the application waited too long for the request"),
         429 => (Meaning::RateLimited, Transient, "the application allows no more requests for now"),
         500..=599 => (Meaning::Retry, Transient, "the application failed"),
         _ => (Meaning::Retry, System, "the application refused the request"),
     };
-    Outcome { meaning, failure, reason: format!("HTTP {}: {what}", answer.status) }
+    Outcome { meaning, failure, reason: what.to_owned() }
 }
 
 /// The wait that a Retry-After header names, in seconds or as a date (RFC 9110, section 10.2.3).

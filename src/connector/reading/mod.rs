@@ -91,13 +91,15 @@ pub enum ReadingError {
     #[error("the stream needs an access token, and the connection has none; reconnect it")]
     NoAccessToken,
     /// The application leads in a circle.
-    #[error("the application gave the page token `{token}` a second time; its paging leads in a circle")]
+    #[error(
+        "the application gave the page token `{token}` a second time: its paging leads in a circle; correct the paginator, or tell the application's support"
+    )]
     Circle {
         /// The token, cut short.
         token: String,
     },
     /// A body is no JSON, or its records cannot be found.
-    #[error("the records of the answer cannot be found")]
+    #[error("no records can be found in it; look whether the application answers so everywhere, else correct the manifest's extractor")]
     Records {
         /// Why.
         source: PathError,

@@ -33,6 +33,7 @@ use crate::ids::ConnectionKey;
 
 use super::FetchError;
 use super::wait::Cut;
+use super::wait::PATIENCE_MAX;
 use super::wait::Waits;
 use super::wait::after;
 
@@ -60,7 +61,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { wait_max: Duration::from_secs(60), hold_max: Duration::from_secs(24 * 60 * 60), waits: Waits::Real }
+        Self { wait_max: Duration::from_secs(60), hold_max: PATIENCE_MAX, waits: Waits::Real }
     }
 }
 

@@ -35,6 +35,7 @@ use crate::fetch::retry::Attempt;
 use crate::fetch::retry::Policy;
 use crate::fetch::retry::attempts;
 use crate::fetch::stream::StreamOrder;
+use crate::fetch::wait::patience;
 use crate::record::Exchange;
 use crate::secret::Secret;
 
@@ -178,7 +179,7 @@ impl<'a> Asker<'a> {
             Ok(Wait::Unsaid) => Attempt::Again { cause, wait: None },
             Ok(Wait::For(wait)) => Attempt::Again { cause, wait: Some(wait) },
             Ok(Wait::TooLong { asked }) => Attempt::Failed(FetchError::NotBefore {
-                until: crate::fetch::wait::after(self.order.clock.now(), asked.max(Duration::from_secs(1))),
+                until: patience(self.order.clock.now(), asked.max(Duration::from_secs(1))),
                 reason: format!("{cause}; the application asks for more patience than the manifest allows"),
             }),
             Err(source) => Attempt::Failed(self.failed(source)),

@@ -172,7 +172,7 @@ impl<'a> Reading<'a> {
             let token = pager.token().cloned();
             let asked = ask::Page { slice: &cut.slice, token: token.as_ref(), path: pager.path(), injections: &injections };
             let answered = self.asker.ask(&asked).await?;
-            let selection = self.select(&answered, cut, token.as_ref(), cursor.as_ref()).map_err(&failed)?;
+            let selection = self.select(&answered, cut, token.as_ref(), cursor.as_ref()).map_err(|source| unusable(&answered, source))?;
             let ended = note(&selection, cut, cursor);
             let seen = PageSeen {
                 answer: &answered.answer,
@@ -181,7 +181,7 @@ impl<'a> Reading<'a> {
                 last_record: selection.last_record.clone(),
             };
             // An answer that the manifest ignores ends the slice: what would come after it is not known.
-            let more = !answered.ignored && !ended && pager.advance(&seen).map_err(&failed)?;
+            let more = !answered.ignored && !ended && pager.advance(&seen).map_err(|source| unusable(&answered, source))?;
             let state = if more { None } else { self.closed(cut, cursor) };
             let page = self.page(answered, selection, cut, state);
             if self.pages.send(page).await.is_err() {
@@ -245,6 +245,10 @@ impl<'a> Reading<'a> {
             cursor,
         }
     }
+}
+
+fn unusable(answered: &Answered, source: ReadingError) -> FetchError {
+    FetchError::Answer { method: answered.exchange.method.clone(), url: answered.exchange.url.clone(), source: Box::new(source) }
 }
 
 /// Notes the times of a page's records; whether the page ends a feed that runs backwards in time.

@@ -16,12 +16,12 @@ use crate::api::services::Scope;
 use crate::api::wire::connection as wire;
 use crate::audit::Action;
 use crate::audit::CredentialFate;
+use crate::clock::Clock;
 use crate::connection::Active;
 use crate::connection::Connection;
 use crate::connection::ConnectionError;
 use crate::connection::Connections as Registry;
 use crate::connection::State;
-use crate::connection::schedule::Schedule;
 use crate::connection::schedule::interval_seconds;
 use crate::connection::schedule::interval_text;
 use crate::gateway::services::connecting::Connecting;
@@ -45,6 +45,7 @@ pub struct Connections {
     pulls: Pulls,
     scheduler: Scheduler,
     revocations: Revocations,
+    clock: Clock,
 }
 
 impl Connections {
@@ -54,11 +55,13 @@ impl Connections {
         registry: Registry,
         connecting: Connecting,
         (pulls, scheduler, revocations): (Pulls, Scheduler, Revocations),
+        clock: Clock,
     ) -> Self {
-        Connections { store, registry, connecting, pulls, scheduler, revocations }
+        Connections { store, registry, connecting, pulls, scheduler, revocations, clock }
     }
 
     fn shown(&self, connection: &Connection) -> Result<wire::Connection, Problem> {
+        let now = self.clock.now();
         let schedule = self.registry.schedule(connection.key)?;
         let every = schedule.as_ref().and_then(|schedule| schedule.every_seconds);
         let pulls_by_itself = every.is_some() && matches!(connection.state, State::Active(_));
@@ -79,8 +82,8 @@ impl Connections {
             succeeds: connection.succeeds,
             since: connection.since(),
             why,
-            next_pull_at: schedule.as_ref().filter(|_| pulls_by_itself).map(Schedule::next),
-            not_before: schedule.as_ref().and_then(|schedule| schedule.not_before),
+            next_pull_at: schedule.as_ref().filter(|_| pulls_by_itself).map(|schedule| schedule.next(now)),
+            not_before: schedule.as_ref().and_then(|schedule| schedule.patience(now)),
             failures: schedule.as_ref().map_or(0, |schedule| schedule.failures),
             credential: self.credential(connection.key)?,
         })

@@ -60,7 +60,11 @@ pub struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    /// How often the body is sent: a large one need not be held.
+    times: usize,
     delay: Duration,
+    /// The time between two bytes of the body.
+    drip: Option<Duration>,
     cut: Option<Cut>,
 }
 
@@ -79,7 +83,7 @@ impl Reply {
 
     /// An answer of text.
     pub fn text(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Reply { status, body: body.into(), ..Reply::default() }
+        Reply { status, body: body.into(), times: 1, ..Reply::default() }
     }
 
     /// With that status.
@@ -97,6 +101,18 @@ impl Reply {
     /// Later.
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// The body again and again, as one body.
+    pub fn repeated(mut self, times: usize) -> Self {
+        self.times = times;
+        self
+    }
+
+    /// Byte by byte, with a pause after each.
+    pub fn dripping(mut self, pause: Duration) -> Self {
+        self.drip = Some(pause);
         self
     }
 
@@ -123,7 +139,12 @@ pub struct Server {
 impl Server {
     /// Listens on a free port and answers by `answer`.
     pub async fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        Self::start_at(0, answer).await
+    }
+
+    /// As [`Server::start`], on a port that is known to be free.
+    pub async fn start_at(port: u16, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (stop, seen, answer) = (CancellationToken::new(), Arc::new(Mutex::default()), Arc::new(answer));
         let (stopped, log) = (stop.clone(), Arc::clone(&seen));
@@ -148,6 +169,11 @@ impl Server {
         self.address.to_string()
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// The requests so far.
     pub fn seen(&self) -> Vec<Asked> {
         self.seen.lock().expect("no test has failed under this lock").clone()
@@ -170,13 +196,29 @@ async fn converse(mut stream: TcpStream, answer: &(dyn Fn(&Asked) -> Reply + Sen
     if let Some(Cut::BeforeAnswer) = reply.cut {
         return Ok(());
     }
-    let mut head = format!("HTTP/1.1 {} Whatever\r\nContent-Length: {}\r\nConnection: close\r\n", reply.status, reply.body.len());
+    let mut head =
+        format!("HTTP/1.1 {} Whatever\r\nContent-Length: {}\r\nConnection: close\r\n", reply.status, reply.body.len() * reply.times);
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).await?;
-    let sent = if let Some(Cut::InBody) = reply.cut { reply.body.len() / 2 } else { reply.body.len() };
-    stream.write_all(&reply.body[..sent]).await?;
+    if let Some(Cut::InBody) = reply.cut {
+        stream.write_all(&reply.body[..reply.body.len() / 2]).await?;
+        return stream.shutdown().await;
+    }
+    match reply.drip {
+        Some(pause) => {
+            for byte in &reply.body {
+                stream.write_all(&[*byte]).await?;
+                tokio::time::sleep(pause).await;
+            }
+        }
+        None => {
+            for _ in 0..reply.times {
+                stream.write_all(&reply.body).await?;
+            }
+        }
+    }
     stream.shutdown().await
 }
 

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use headgate::sandbox;
 use headgate::sandbox::Sandbox;
 use reqwest::Method;
@@ -31,6 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A folder that holds a data directory, its master key beside it, a client secret and the server's log.
 pub struct Installation {
     folder: TempDir,
+    data: PathBuf,
+    /// Given in the environment, where no place beside the data directory will do.
+    master_key: Option<String>,
     /// The client secret that the sandbox knows.
     pub client_secret: String,
     /// What is logged, in `HEADGATE_LOG`'s language.
@@ -61,10 +65,22 @@ impl Installation {
     /// An empty data directory whose configuration lets it reach the application at `egress`.
     pub fn new(egress: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        Self::at(folder, data, egress)
+    }
+
+    /// As [`Installation::new`], with the data directory on another disk.
+    pub fn on(disk: &Path, egress: &str) -> Self {
+        let mut installation = Self::at(tempfile::tempdir().unwrap(), disk.join("data"), egress);
+        installation.master_key = Some(BASE64.encode(&[42; 32]));
+        installation
+    }
+
+    fn at(folder: TempDir, data: PathBuf, egress: &str) -> Self {
         let client_secret = "client-secret-that-nobody-may-see".to_owned();
         let secret_file = folder.path().join("client.secret");
         fs::write(&secret_file, &client_secret).unwrap();
-        let installation = Installation { folder, client_secret, log_filter: "info" };
+        let installation = Installation { folder, data, master_key: None, client_secret, log_filter: "info" };
         fs::create_dir(installation.data()).unwrap();
         let config = format!(
             "[egress]\nallow = [\"{egress}\"]\n\n[connectors.sandbox]\nclient_id = \"{CLIENT_ID}\"\nclient_secret_file = {secret_file:?}\n"
@@ -75,7 +91,7 @@ impl Installation {
 
     /// The data directory.
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     /// A path beside the data directory.
@@ -92,6 +108,7 @@ impl Installation {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = binary();
         command.arg("--data").arg(self.data()).args(arguments);
+        command.envs(self.master_key.iter().map(|key| ("HEADGATE_MASTER_KEY", key)));
         command
     }
 
@@ -114,13 +131,13 @@ impl Installation {
 
     /// [`Installation::serve`] with another beginning of the command line: a tracer's.
     pub async fn serve_with(&self, mut command: Command, sandbox: Option<&Sandbox>) -> Server {
-        let log = OpenOptions::new().create(true).append(true).open(self.beside("serve.log")).unwrap();
-        command.args(["--json", "serve", "--listen", "127.0.0.1:0"]).env("HEADGATE_LOG", self.log_filter);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let started: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the server does not start: {}", self.log()));
-        let address = started["address"].as_str().unwrap().to_owned();
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        self.serve_by(command, sandbox).await
+    }
+
+    /// [`Installation::serve`] by a command line of the caller's.
+    pub async fn serve_by(&self, command: Command, sandbox: Option<&Sandbox>) -> Server {
+        let (child, address) = self.begin(command);
         if let Some(sandbox) = sandbox {
             let redirect_uris = vec![format!("{address}/oauth/callback")];
             sandbox.register(sandbox::Client { id: CLIENT_ID.into(), secret: Some(self.client_secret.clone()), redirect_uris });
@@ -133,6 +150,26 @@ impl Installation {
             key
         });
         Server { child, address, key, http: http() }
+    }
+}
+
+impl Installation {
+    /// A server that nothing but the command line reaches, because its network is another one; it ends when this is dropped.
+    pub fn serve_apart(&self, mut command: Command) -> Server {
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        let (child, address) = self.begin(command);
+        Server { child, address, key: String::new(), http: http() }
+    }
+
+    /// Starts a server, and reads where it listens.
+    fn begin(&self, mut command: Command) -> (Child, String) {
+        let log = OpenOptions::new().create(true).append(true).open(self.beside("serve.log")).unwrap();
+        command.arg("--json").env("HEADGATE_LOG", self.log_filter);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let started: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the server does not start: {}", self.log()));
+        (child, started["address"].as_str().unwrap().to_owned())
     }
 }
 
@@ -197,6 +234,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// The same, as the holder of another key.
+    pub fn with_key(mut self, key: String) -> Self {
+        self.key = key;
+        self
+    }
+
     /// Sends a request.
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let mut request = self.http.request(method, format!("{}{path}", self.address)).bearer_auth(&self.key);

@@ -1,10 +1,12 @@
 //! What the tests stand on: applications on loopback sockets, a gateway in this process, and the real binary as a process.
 
 pub mod command;
+pub mod disk;
 pub mod house;
 pub mod http;
 pub mod installation;
 pub mod mock_provider;
 pub mod oauth_server;
+pub mod outlet;
 pub mod proof;
 pub mod shipstation;
