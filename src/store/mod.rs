@@ -6,7 +6,10 @@
 //!
 //! **Invariant**: nothing outside this module writes below `store/`, `segments/` or `stops`.
 
+mod backup;
 pub mod check;
+mod compact;
+mod copy;
 mod disk;
 mod engine;
 mod error;
@@ -14,6 +17,8 @@ mod fence;
 pub mod layout;
 mod making;
 mod opening;
+mod place;
+mod restoring;
 mod row;
 mod segment;
 mod stops;
@@ -33,6 +38,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
+pub use self::backup::BackedUp;
+pub use self::backup::Backup;
+pub use self::backup::BackupOrder;
+pub use self::backup::Built;
+pub use self::compact::Compacted;
+pub use self::copy::CopyError;
+pub use self::copy::CopyWatch;
 pub use self::disk::DiskLimits;
 pub use self::disk::DiskState;
 pub use self::error::StoreError;
@@ -43,6 +55,8 @@ pub use self::opening::DAMAGED_FOLDER;
 pub use self::opening::LockHolder;
 pub use self::opening::OpenFault;
 pub use self::opening::SetAside;
+pub use self::restoring::Restoring;
+pub use self::restoring::STORE_PARTS;
 pub use self::row::Row;
 pub use self::row::RowKey;
 pub use self::segment::Placed;
@@ -65,6 +79,7 @@ use self::watch::End;
 use self::watch::Limits;
 use self::watch::Watch;
 use self::writer::Job;
+use self::writer::Write;
 use self::writer::Writer;
 
 use crate::clock::Clock;
@@ -136,6 +151,9 @@ struct Inner {
     /// The writer's, and the monitor's.
     threads: std::sync::Mutex<Vec<std::thread::JoinHandle<()>>>,
     directory: PathBuf,
+    cache_bytes: u64,
+    /// What makes a copy of the rows at the moment, if anything does.
+    copying: std::sync::Mutex<Option<&'static str>>,
 }
 
 impl Store {
@@ -144,12 +162,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Held`] when another process has it open; the engine's and the file system's refusals.
     pub fn open(directory: &Path, options: &Options) -> Result<Self, StoreError> {
+        place::finish(directory)?;
         let stops = Stops::open(&directory.join("stops"))?;
         let watch = Arc::new(Watch::new(options.limits, options.end.clone()));
         let path = directory.join("store");
         let making = Making::begin(&path)?;
         let engine = Arc::new(Engine::open(&path, options.cache_bytes, &options.clock, watch.clone())?);
         making.finish(&path)?;
+        // Not before this process holds the store: another one may be copying.
+        place::remove_leftovers(directory)?;
         let segments = Arc::new(Segments::open(directory.join("segments"), watch.clone())?);
         let fences = Arc::new(Fences::new(engine.clone(), stops));
         let (jobs, queue) = mpsc::channel(options.queue_units);
@@ -169,8 +190,31 @@ impl Store {
             begin("headgate-watch", Box::new(move || monitored.monitor()))?,
         ];
         let threads = std::sync::Mutex::new(threads);
-        let inner = Inner { engine, fences, segments, jobs, applied, durable, watch, disk, metrics, threads, directory: directory.into() };
+        let inner = Inner {
+            engine,
+            fences,
+            segments,
+            jobs,
+            applied,
+            durable,
+            watch,
+            disk,
+            metrics,
+            threads,
+            directory: directory.into(),
+            cache_bytes: options.cache_bytes,
+            copying: std::sync::Mutex::default(),
+        };
         Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// Finishes what a restore or a compaction of this data directory was killed in the middle of: looked at before anything
+    /// is concluded from which of the store's folders are there.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn finish_replacing(directory: &Path) -> Result<(), StoreError> {
+        place::finish(directory)
     }
 
     /// Applies a unit; returns when it is durable.
@@ -189,7 +233,7 @@ impl Store {
     pub async fn submit(&self, unit: Unit) -> Result<oneshot::Receiver<Result<Committed, StoreError>>, StoreError> {
         let unit = unit.checked()?;
         let (reply, answer) = oneshot::channel();
-        self.inner.jobs.send(Job { unit, reply }).await.map_err(|_| StoreError::Stopped)?;
+        self.inner.jobs.send(Job::Write(Write { unit, reply })).await.map_err(|_| StoreError::Stopped)?;
         Ok(answer)
     }
 
@@ -300,6 +344,12 @@ impl Store {
     /// The last stop of one connection.
     pub fn stop(&self, owner: ConnectionKey) -> Option<Stop> {
         self.inner.fences.stop(owner)
+    }
+
+    /// The highest numbers of a tenant and of a connection that were ever stopped: a new connection that got one of these
+    /// would be stopped from its beginning.
+    pub fn highest_stopped(&self) -> ConnectionKey {
+        self.inner.fences.highest_stopped()
     }
 
     /// Reads sealed bytes from a segment file.

@@ -59,6 +59,7 @@ fn body_of(route: &Route, house: &House) -> String {
         Some("RevocationOrder" | "ErasureOrder") => format!(r#"{{"scope":{{"connection":"{}"}}}}"#, house.own),
         Some("ConnectionChange") => r#"{"state":"paused","schedule":null}"#.into(),
         Some("KeyOrder") => r#"{"role":"service","tenant":"acme","purposes":["support"]}"#.into(),
+        Some("BackupOrder") => r#"{"to":"/backups/monday"}"#.into(),
         Some("KeyringExportOrder") => r#"{"to":"/backups/keyring.export"}"#.into(),
         _ => String::new(),
     }
