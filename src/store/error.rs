@@ -96,8 +96,8 @@ pub enum StoreError {
     },
     /// A page would take room that is kept for everything else.
     #[error(
-        "disk full: {path:?} has {} MiB left, and {} MiB are kept for what must still work; free some space, run `headgate store \
-         compact`, and pull again", free_bytes >> 20, floor_bytes >> 20
+        "the disk is full: {path:?} has {} MiB left, and {} MiB are kept for what must still work; free some space, run `headgate \
+         store compact`, and pull again", free_bytes >> 20, floor_bytes >> 20
     )]
     DiskFull {
         /// The data directory.

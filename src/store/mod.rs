@@ -35,6 +35,8 @@ use tokio::sync::oneshot;
 
 pub use self::disk::DiskLimits;
 pub use self::disk::DiskState;
+pub use self::disk::FLOOR_BYTES_DEFAULT;
+pub use self::disk::LOW_BYTES_DEFAULT;
 pub use self::error::StoreError;
 pub use self::fence::Epoch;
 pub use self::fence::GateState;

@@ -298,7 +298,7 @@ async fn a_full_disk_takes_no_page_and_every_stop() {
     let runs = client.pull(&connection).await.unwrap();
     for run in &runs {
         let error = run["error"].as_str().unwrap_or_default();
-        assert!(run["state"] == "failed" && error.contains("disk full") && error.contains("MiB"), "{run}");
+        assert!(run["state"] == "failed" && error.contains("the disk is full") && error.contains("MiB"), "{run}");
     }
     let stats = installation.result(&["store", "stats"]);
     assert_eq!((&stats["disk"], &stats["records"]), (&json!("full"), &json!(0)), "{stats}");
