@@ -25,6 +25,7 @@ use sled::IVec;
 
 use crate::clock::Clock;
 use crate::store::StoreError;
+use crate::store::anchor::Anchor;
 use crate::store::opening;
 use crate::store::sync_directory;
 use crate::store::watch::Call;
@@ -47,6 +48,7 @@ pub(super) type Changes = [(Vec<u8>, Option<Vec<u8>>)];
 pub(super) struct Database {
     db: sled::Db,
     log: File,
+    anchor: Anchor,
 }
 
 /// Rows of a range, in key order from either end. Holds the database that it began on.
@@ -64,6 +66,11 @@ impl Engine {
     pub fn open(path: &Path, cache_bytes: u64, clock: &Clock, watch: Arc<Watch>) -> Result<Self, StoreError> {
         let database = Database::over(opening::open(path, cache_bytes, clock)?, path)?;
         Ok(Engine { path: path.into(), current: RwLock::new(Arc::new(database)), watch, changed: Mutex::default() })
+    }
+
+    /// Where the database in use lies.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The database in use now.
@@ -145,6 +152,18 @@ impl Engine {
         self.current().sync()
     }
 
+    /// Writes down that units up to this number are durable. What keeps it from that is told, and costs a check at the next open.
+    pub fn anchor(&self, number: u64) {
+        if let Err(error) = self.current().anchor.write(number) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the number of the last unit is not written down");
+        }
+    }
+
+    /// The number that was written down last.
+    pub fn anchored(&self) -> Option<u64> {
+        self.current().anchor.number()
+    }
+
     /// Bytes of all its files.
     pub fn bytes(&self) -> Result<u64, StoreError> {
         let _call = self.watch.call(Call::Measure)?;
@@ -162,12 +181,13 @@ impl Database {
     fn over(db: sled::Db, path: &Path) -> Result<Self, StoreError> {
         let log_path = path.join("db");
         let log = File::open(&log_path).map_err(|source| StoreError::io("open", &log_path, source))?;
+        let anchor = Anchor::open(path)?;
         // At each start: whoever made the directory may have been killed before it had synced the names.
         sync_directory(path)?;
         if let Some(parent) = path.parent() {
             sync_directory(parent)?;
         }
-        Ok(Database { db, log })
+        Ok(Database { db, log, anchor })
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {

@@ -6,6 +6,7 @@
 //!
 //! **Invariant**: nothing outside this module writes below `store/`, `segments/` or `stops`.
 
+mod anchor;
 mod backup;
 pub mod check;
 mod compact;
@@ -47,6 +48,8 @@ pub use self::copy::CopyError;
 pub use self::copy::CopyWatch;
 pub use self::disk::DiskLimits;
 pub use self::disk::DiskState;
+pub use self::disk::FLOOR_BYTES_DEFAULT;
+pub use self::disk::LOW_BYTES_DEFAULT;
 pub use self::error::StoreError;
 pub use self::fence::Epoch;
 pub use self::fence::GateState;
@@ -621,6 +624,39 @@ mod tests {
         }
         let over = unit(|unit| unit.put(&"k".into(), &AuditLeafOf(vec![0; VALUE_BYTES_MAX - 3])));
         assert!(matches!(store.commit(over).await, Err(StoreError::ValueTooLarge { .. })));
+    }
+
+    /// Goal: an engine that has lost its end is not taken for whole, and what lost nothing is: a kill, a settled store, an anchor that
+    /// a power loss has torn or left behind. Method: an older copy of the engine's files beside the present anchor, and the other
+    /// way round.
+    #[tokio::test]
+    async fn an_engine_that_has_lost_its_end_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Store::open(directory.path(), &Options::default());
+        let (db, anchor) = (directory.path().join("store/db"), directory.path().join("store/anchor"));
+        let put = |key: &str| unit(|unit| unit.put(&key.to_owned(), &Switch(true)));
+        let store = open().unwrap();
+        store.commit(put("a")).await.unwrap();
+        let (old_db, old_anchor) = (std::fs::read(&db).unwrap(), std::fs::read(&anchor).unwrap());
+        store.commit(put("b")).await.unwrap();
+        store.settle().await.unwrap();
+        let (new_db, new_anchor) = (std::fs::read(&db).unwrap(), std::fs::read(&anchor).unwrap());
+        drop(store);
+        let lay = |engine: &[u8], number: &[u8]| {
+            std::fs::remove_dir_all(directory.path().join("store")).unwrap();
+            std::fs::create_dir(directory.path().join("store")).unwrap();
+            std::fs::write(&db, engine).unwrap();
+            std::fs::write(&anchor, number).unwrap();
+        };
+        lay(&old_db, &new_anchor);
+        let refused = open().err().unwrap();
+        assert!(matches!(refused, StoreError::RolledBack { has: 1, had: 2, .. }), "{refused}");
+        assert!(refused.to_string().contains("restore") && refused.to_string().contains("store/anchor"), "{refused}");
+        for (engine, number) in [(&new_db, &new_anchor[..]), (&new_db, &old_anchor), (&old_db, b"torn"), (&old_db, &old_anchor)] {
+            lay(engine, number);
+            let store = open().unwrap();
+            store.commit(put("c")).await.unwrap();
+        }
     }
 
     /// Goal: with a damaged snapshot everything that was acknowledged is there, and the snapshot is kept aside; a half-written one

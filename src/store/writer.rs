@@ -26,6 +26,7 @@ use crate::merkle::NodeId;
 use crate::store::Row;
 use crate::store::StoreError;
 use crate::store::Table;
+use crate::store::anchor::UnitsRow;
 use crate::store::disk::Disk;
 use crate::store::engine::Engine;
 use crate::store::fence;
@@ -96,6 +97,8 @@ pub(super) struct Writer {
     fences: Arc<Fences>,
     segments: Arc<Segments>,
     tree: Frontier,
+    /// The number of the last unit that was applied.
+    units: u64,
     metrics: Arc<Metrics>,
     progress: Progress,
     watch: Arc<Watch>,
@@ -115,7 +118,8 @@ impl Writer {
         (watch, disk): (Arc<Watch>, Arc<Disk>),
     ) -> Result<Self, StoreError> {
         let tree = load(&engine)?;
-        Ok(Writer { engine, fences, segments, tree, metrics, progress, watch, disk })
+        let units = units(&engine)?;
+        Ok(Writer { engine, fences, segments, tree, units, metrics, progress, watch, disk })
     }
 
     /// Serves jobs until every sender is gone, or a sync has failed: after that nothing can be promised any more.
@@ -177,6 +181,7 @@ impl Writer {
         let durable = self.engine.sync();
         self.metrics.synced(began.elapsed());
         if durable.is_ok() {
+            self.engine.anchor(self.units);
             self.progress.1.send_replace(self.progress.0.load(Ordering::SeqCst));
         }
         for (reply, outcome) in applied {
@@ -229,10 +234,15 @@ impl Writer {
             let row = GateState { epoch: *epoch, open: true };
             rows.push((row::key_bytes::<GateState>(owner), Some(row::value_bytes(&row)?)));
         }
+        let writes = !rows.is_empty();
+        if writes {
+            put(&mut rows, &(), &UnitsRow(self.units + 1));
+        }
         // Counted before it can be read, so that nobody reads what is not counted.
         self.progress.0.fetch_add(1, Ordering::SeqCst);
         self.engine.apply(&rows)?;
         self.tree = tree;
+        self.units += u64::from(writes);
         for ((requirement, _), state) in cells.iter().zip(&mut held) {
             requirement.settle(state);
         }
@@ -279,6 +289,16 @@ fn load(engine: &Engine) -> Result<Frontier, StoreError> {
         let value = value.ok_or(StoreError::Malformed { table: Table::AuditNodes.name() })?;
         Ok(row::decode::<AuditNode>(&value)?.0)
     })
+}
+
+/// The number of the last unit, which must not be behind the one that was made durable last.
+fn units(engine: &Engine) -> Result<u64, StoreError> {
+    let row = engine.get(&row::key_bytes::<UnitsRow>(&()))?;
+    let has = row.map(|value| row::decode::<UnitsRow>(&value)).transpose()?.map_or(0, |row| row.0);
+    match engine.anchored().filter(|had| *had > has) {
+        Some(had) => Err(StoreError::RolledBack { path: engine.path().into(), has, had }),
+        None => Ok(has),
+    }
 }
 
 /// Adds leaves, the nodes that are complete with them and the new head to the rows; the index of the first leaf.
