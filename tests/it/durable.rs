@@ -7,6 +7,7 @@ use std::process::Command;
 
 use headgate::sandbox;
 use headgate::sandbox::Sandbox;
+use headgate::secret::DEBUGGABLE_VARIABLE;
 use serde_json::json;
 
 use crate::support::installation::Installation;
@@ -72,6 +73,7 @@ async fn writes_are_synced_before_their_answer() {
     strace
         .args(["-f", "-yy", "-s", "24", "-e", CALLS, "-o"])
         .arg(&trace)
+        .env(DEBUGGABLE_VARIABLE, "1")
         .arg(binary().get_program())
         .arg("--data")
         .arg(installation.data());
@@ -125,7 +127,9 @@ fn judge(trace: &str, data: &Path) -> (u32, u32) {
             Some(Seen::Answered(socket)) => {
                 let Some((is_act, at)) = asked.remove(socket) else { continue };
                 // What was written while a read was answered may be of something that nobody was told of yet.
-                let late: Vec<_> = unsynced.iter().filter(|(_, line)| **line < at).collect();
+                // Nor is what lies in a segment seen before its rows are written, which is after its sync.
+                let tells = |path: &str| is_act || !path.starts_with("segments/");
+                let late: Vec<_> = unsynced.iter().filter(|(path, line)| **line < at && tells(path)).collect();
                 assert!(late.is_empty(), "line {}: answered, and not synced: {late:?}\n{}", number + 1, line);
                 if is_act { acts += 1 } else { reads += 1 }
             }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 
+use headgate::secret::DEBUGGABLE_VARIABLE;
 use reqwest::Method;
 use serde_json::Value;
 use serde_json::json;
@@ -191,6 +192,7 @@ async fn live(installation: &Installation, outlet: Outlet) -> Story {
     let trace = installation.beside("trace");
     let mut strace = Command::new("strace");
     strace.args(["-f", "--seccomp-bpf", "-y", "-xx", "-s", trace::TEXT_BYTES, "-e", trace::CALLS, "-o"]).arg(&trace);
+    strace.env(DEBUGGABLE_VARIABLE, "1");
     strace.arg(binary().get_program()).arg("--data").arg(installation.data());
     let server = installation.serve_with(strace, None).await;
     let now = Told { key: Some(server.key.clone()), ..Told::default() };
