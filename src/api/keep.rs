@@ -22,7 +22,9 @@ use crate::audit::Entry;
 use crate::clock;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::erasure::Belongings;
 use crate::ids::KeyId;
+use crate::ids::TenantId;
 use crate::store::Row;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -160,6 +162,42 @@ impl KeyBook for Store {
     }
 }
 
+/// Of a tenant that is erased: its API keys are refused, its links gone.
+impl Belongings for Store {
+    fn end<'a>(&'a self, tenant: &'a TenantId, at: Timestamp) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let mut after = None;
+            loop {
+                let rows = self.scan::<ApiKey>(&[], after.as_ref(), SWEEP_ROWS)?;
+                let Some((last, _)) = rows.last() else { break };
+                after = Some(*last);
+                let mut unit = Unit::default();
+                for (id, key) in rows.into_iter().filter(|(_, key)| key.tenant.as_ref() == Some(tenant) && key.revoked_at.is_none()) {
+                    unit.audit(key_entry(&key, Action::KeyRevoked, Actor::System, at).to_leaf());
+                    unit.expect(&id, Some(&key)).put(&id, &ApiKey { revoked_at: Some(at), ..key });
+                }
+                self.commit(unit).await?;
+            }
+            let mut after = None;
+            loop {
+                let rows = self.scan::<SessionRow>(&[], after.as_ref(), SWEEP_ROWS)?;
+                let Some((last, _)) = rows.last() else { return Ok(()) };
+                after = Some(*last);
+                let mut unit = Unit::default();
+                for (_, row) in rows {
+                    if let SessionRow::Session(session) = row
+                        && session.tenant == *tenant
+                    {
+                        remove_session(&mut unit, &session);
+                    }
+                }
+                self.commit(unit).await?;
+            }
+        }
+        .boxed()
+    }
+}
+
 fn key_entry(key: &ApiKey, action: Action, actor: Actor, at: Timestamp) -> Entry {
     let mut entry = Entry::new(at, actor, action);
     entry.tenant = key.tenant.clone();
@@ -245,6 +283,14 @@ fn put_session(unit: &mut Unit, session: &ConnectSession) {
     unit.put(&session.link_hash, &SessionRow::Session(session.clone())).put(&session_key(Handle::Id(session.id)), &way);
     if let Some(connection) = session.connection {
         unit.put(&session_key(Handle::Connection(connection)), &way);
+    }
+}
+
+/// Removes a session and every way to it.
+fn remove_session(unit: &mut Unit, session: &ConnectSession) {
+    unit.remove::<SessionRow>(&session.link_hash).remove::<SessionRow>(&session_key(Handle::Id(session.id)));
+    if let Some(connection) = session.connection {
+        unit.remove::<SessionRow>(&session_key(Handle::Connection(connection)));
     }
 }
 

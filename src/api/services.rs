@@ -52,6 +52,8 @@ pub struct Services {
     pub audit: Arc<dyn AuditLog>,
     /// Connectors.
     pub connectors: Arc<dyn Connectors>,
+    /// Tenants.
+    pub tenants: Arc<dyn Tenants>,
     /// The keyring.
     pub keyring: Arc<dyn Keyring>,
     /// The store and its readiness.
@@ -270,8 +272,20 @@ pub struct Notice {
     pub authorize_origin: Option<String>,
 }
 
+/// Tenants.
+pub trait Tenants: Send + Sync {
+    /// Lists them by their slugs.
+    fn list(&self, page: PageOrder) -> Reply<'_, List<wire::tenant::Tenant>>;
+    /// One tenant.
+    fn get<'a>(&'a self, tenant: &'a TenantId) -> Reply<'a, wire::tenant::Tenant>;
+    /// Refuses one that takes nothing new any more, because it is erased; one that does not exist yet is welcome.
+    fn must_be_open<'a>(&'a self, tenant: &'a TenantId) -> Reply<'a, ()>;
+}
+
 /// The keyring.
 pub trait Keyring: Send + Sync {
+    /// Puts new keys above everything that seals data, under a new master key.
+    fn rotate<'a>(&'a self, by: &'a Principal, order: wire::keyring::RotationOrder) -> Reply<'a, wire::keyring::Rotated>;
     /// Copies it into a file, which the audit log knows of before it is there.
     fn export<'a>(&'a self, by: &'a Principal, order: wire::keyring::ExportOrder) -> Reply<'a, wire::keyring::Exported>;
 }

@@ -103,10 +103,11 @@ pub enum Visit {
 /// Opens a session.
 ///
 /// # Errors
-/// 404 for a tenant that the principal may not see or an unknown connector, 422 for a `return_url` that browsers must not
+/// 404 for a tenant that the principal may not see or an unknown connector, 409 for a tenant that is erased, 422 for a `return_url` that browsers must not
 /// be sent to.
 pub async fn open(api: &Api, by: &Principal, order: wire::session::Order) -> Result<wire::session::Opened, Problem> {
     by.must_see(&order.tenant)?;
+    api.services.tenants.must_be_open(&order.tenant).await?;
     let return_url = order.return_url.as_deref().map(return_url).transpose()?;
     let connector = api.services.connectors.get(&order.connector).await?;
     let token = Secret::new(BASE64URL_NOPAD.encode(&api.entropy.bytes::<32>()));

@@ -71,7 +71,8 @@ impl Check {
         let mut command = Command::new(std::env::current_exe().map_err(refused)?);
         command.env_remove(crate::config::MASTER_KEY_VARIABLE).arg("--data").arg(&data).args(["store", "scrub"]);
         let key = settings.master_key.to_base64();
-        let supervised = || child::supervise(command, key.as_bytes(), limits, &mut |place| progress.at(&place.step, place.done, output));
+        let supervised =
+            || child::supervise(command, key.expose().as_bytes(), limits, &mut |place| progress.at(&place.step, place.done, output));
         let report = tokio::task::block_in_place(supervised).map_err(refused)?;
         serde_json::to_value(report).map_err(|error| Failure::Open { source: error.into() })
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::ArgGroup;
 use clap::Args;
 use clap::Subcommand;
 use serde_json::Value;
@@ -30,11 +31,16 @@ pub struct Erase {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("scope").required(true))]
 struct EraseRequest {
     /// The connection whose records are to be erased.
-    #[arg(value_name = "CONNECTION", required = true)]
+    #[arg(group = "scope", value_name = "CONNECTION")]
     connection: Option<String>,
-    /// Revoke the connection first; one that is not revoked is refused without this.
+    /// Everything of this tenant: the records of all its connections, its API keys, its links. Nothing is connected under its name
+    /// again.
+    #[arg(group = "scope", long, value_name = "TENANT")]
+    tenant: Option<String>,
+    /// Revoke what is not revoked yet; without this such an erasure is refused.
     #[arg(long)]
     revoke: bool,
     /// Why; the certificate's log entry keeps it.
@@ -84,7 +90,11 @@ impl Erase {
 
 impl EraseRequest {
     async fn carry_out(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let mut body = json!({"scope": {"connection": self.connection}, "revoke": self.revoke});
+        let scope = match &self.tenant {
+            Some(tenant) => json!({"tenant": tenant}),
+            None => json!({"connection": self.connection}),
+        };
+        let mut body = json!({"scope": scope, "revoke": self.revoke});
         if let Some(reason) = &self.reason {
             body["reason"] = json!(reason);
         }

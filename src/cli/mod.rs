@@ -24,6 +24,7 @@ mod revoke;
 mod run;
 mod serve;
 mod store;
+mod tenants;
 #[cfg(test)]
 mod tests;
 pub mod transport;
@@ -47,6 +48,7 @@ use crate::cli::connections::Connections;
 use crate::cli::connectors::Connectors;
 use crate::cli::keyring::Keyring;
 use crate::cli::opening::Opening;
+use crate::cli::tenants::Tenants;
 use crate::cli::transport::Client;
 use crate::telemetry::log;
 use crate::telemetry::log::Format;
@@ -138,7 +140,10 @@ enum Asking {
     /// API keys, and the public keys that verify what is signed here.
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// The keys that everything stands under: copy them.
+    /// Tenants: for whom there are connections, and whose data was erased.
+    #[command(subcommand)]
+    Tenants(Tenants),
+    /// The keys that everything stands under: rotate them, copy them.
     #[command(subcommand)]
     Keyring(Keyring),
     /// The store's size and health.
@@ -227,6 +232,7 @@ impl Asking {
             Asking::Certificate(command) => command.carry_out(session).await,
             Asking::Audit(command) => command.carry_out(session).await,
             Asking::Keys(command) => command.carry_out(session).await,
+            Asking::Tenants(command) => command.carry_out(session).await,
             Asking::Keyring(command) => command.carry_out(session).await,
             Asking::Store(command) => command.carry_out(session).await,
         }
@@ -245,6 +251,7 @@ impl Asking {
             Asking::Certificate(_) => "certificate",
             Asking::Audit(_) => "audit",
             Asking::Keys(_) => "keys",
+            Asking::Tenants(_) => "tenants",
             Asking::Keyring(_) => "keyring",
             Asking::Store(_) => "store",
         }

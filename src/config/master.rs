@@ -108,7 +108,7 @@ impl MasterKeySource {
 fn beside(data: &Path, new: bool, entropy: &Entropy, announce: &mut dyn FnMut(String)) -> Result<MasterKey, MasterKeyError> {
     let refused = |source| MasterKeyError::Beside { data: data.into(), source };
     let path = MasterKey::path_beside(data).map_err(refused)?;
-    if let Some(key) = MasterKey::read_beside(data).map_err(refused)? {
+    if let Some(key) = MasterKey::read_beside(data, entropy).map_err(refused)? {
         if std::fs::metadata(&path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
             announce(format!("others can read the master key {path:?}: `chmod 600` it, or keep it elsewhere with --master-key-file"));
         }

@@ -8,6 +8,7 @@ pub mod gate;
 mod registry;
 pub mod schedule;
 mod state;
+mod tenant;
 #[cfg(test)]
 pub(crate) mod test_gate;
 
@@ -28,6 +29,8 @@ pub use self::state::NeedsReauthorization;
 pub use self::state::Paused;
 pub use self::state::Revoked;
 pub use self::state::State;
+pub use self::tenant::TenantRow;
+pub use self::tenant::TenantState;
 
 use crate::store::check::RowCheck;
 

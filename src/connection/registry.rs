@@ -21,6 +21,9 @@ use crate::connection::schedule::Schedule;
 use crate::connection::state::Active;
 use crate::connection::state::Connection;
 use crate::connection::state::State;
+use crate::connection::tenant::TenantNameRow;
+use crate::connection::tenant::TenantRow;
+use crate::connection::tenant::TenantState;
 use crate::consent::Consent;
 use crate::consent::Purpose;
 use crate::ids::ConnectionId;
@@ -49,6 +52,17 @@ pub enum ConnectionError {
         /// What was asked for.
         id: ConnectionId,
     },
+    /// The tenant is being erased, or is.
+    #[error(
+        "tenant {tenant} is {state}, and its name is not used again, so that nobody takes new data for what was erased; \
+         connect under another name (`headgate tenants show {tenant}` tells of the erasure)"
+    )]
+    TenantEnded {
+        /// Which.
+        tenant: TenantId,
+        /// Its state.
+        state: &'static str,
+    },
     /// Its state does not allow the act.
     #[error("connection {id} is {state}, so it cannot be {act}")]
     State {
@@ -68,29 +82,6 @@ pub enum ConnectionError {
     /// The credential failed.
     #[error("the connection's credential is not to be had")]
     Credential(#[from] CredentialError),
-}
-
-/// A tenant, under its slug.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TenantRow {
-    /// Its number in storage keys.
-    pub number: u32,
-    /// When it was first used.
-    pub created_at: Timestamp,
-}
-
-impl Row for TenantRow {
-    const TABLE: Table = Table::Tenants;
-    type Key = String;
-}
-
-/// A tenant's slug, under its number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct TenantNameRow(TenantId);
-
-impl Row for TenantNameRow {
-    const TABLE: Table = Table::TenantNames;
-    type Key = u32;
 }
 
 /// The next numbers to give away.
@@ -209,12 +200,12 @@ impl Connections {
         &self.credentials
     }
 
-    /// A tenant's number, if it was ever used.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn tenant(&self, tenant: &TenantId) -> Result<Option<u32>, ConnectionError> {
-        Ok(self.store.get::<TenantRow>(&tenant.as_str().to_owned())?.map(|row| row.number))
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// Makes a pending connection: its consent is recorded before anything is asked of the application.
@@ -270,15 +261,16 @@ impl Connections {
             connection: stored.connection.max(used.connection.saturating_add(1)),
         };
         let slug = tenant.as_str().to_owned();
-        let number = match self.store.get::<TenantRow>(&slug)? {
-            Some(row) => row.number,
-            None => {
-                let number = next.tenant;
-                next.tenant += 1;
-                unit.put(&slug, &TenantRow { number, created_at: now }).put(&number, &TenantNameRow(tenant.clone()));
-                number
-            }
-        };
+        let row = self.open_tenant(tenant)?;
+        unit.expect(&slug, row.as_ref());
+        let row = row.unwrap_or_else(|| {
+            let number = next.tenant;
+            next.tenant += 1;
+            unit.put(&number, &TenantNameRow(tenant.clone()));
+            TenantRow { number, created_at: now, connections: 0, state: TenantState::Active }
+        });
+        let number = row.number;
+        unit.put(&slug, &TenantRow { connections: row.connections + 1, ..row });
         let key = ConnectionKey { tenant: number, connection: next.connection };
         next.connection += 1;
         unit.expect(&(), before.as_ref()).put(&(), &next);

@@ -6,17 +6,14 @@ use crate::audit::Actor;
 use crate::audit::ErasureCertificate;
 use crate::audit::Kept;
 use crate::audit::Predicate;
-use crate::audit::Scope;
 use crate::audit::Statement;
 use crate::audit::Subject;
-use crate::connection::ConnectionError;
 use crate::digest::Digest;
 use crate::erasure::ErasureError;
 use crate::erasure::ErasureRow;
 use crate::erasure::ErasureState;
 use crate::erasure::Erasures;
 use crate::erasure::entry;
-use crate::erasure::kept;
 use crate::store::Unit;
 use crate::vault::SigningUse;
 
@@ -31,12 +28,12 @@ impl Erasures {
         let Some(index) = row.entry else { return Ok(()) };
         let audit = self.log.prove(index).await?;
         let certificate = ErasureCertificate {
-            scope: Scope::Connection { connection: row.connection },
+            scope: row.scope.named(&row.tenant),
             counts: audit::Counts { records: row.counts.records, versions: row.counts.versions },
             keys_destroyed: row.keys_destroyed.clone(),
             started_at: row.started_at.unwrap_or(row.requested_at),
             completed_at: row.completed_at.unwrap_or(row.requested_at),
-            kept: kept().into_iter().map(|(what, why)| Kept { what, reason: why.to_owned(), until: None }).collect(),
+            kept: row.scope.kept().into_iter().map(|(what, why)| Kept { what, reason: why.to_owned(), until: None }).collect(),
             test: self.test,
             audit,
         };
@@ -51,8 +48,7 @@ impl Erasures {
 
     async fn complete(&self, row: ErasureRow) -> Result<ErasureRow, ErasureError> {
         let now = self.clock.now();
-        let connection = self.connections.by_key(row.owner)?.ok_or(ConnectionError::Unknown { id: row.connection })?;
-        let mut entry = entry(Action::ErasureCompleted, &Actor::System, &row, &connection, now);
+        let mut entry = entry(Action::ErasureCompleted, &Actor::System, &row, now);
         entry.commitment = Some(Digest::from_bytes(row.commitment.root()));
         let row = ErasureRow { completed_at: Some(now), ..row };
         let with_entry = row.clone();

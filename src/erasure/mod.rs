@@ -5,18 +5,24 @@
 //!      \-> refused
 //! ```
 //!
-//! An erasure of a connection destroys its keys first: from then on nothing of it opens, whatever happens next. Then its
-//! segment files are unlinked and its rows removed, batch by batch, each batch together with how far the sweep is, so that
-//! a crash in the middle goes on where it was. While the index rows go, their keyed hashes are gathered into the root that
-//! the certificate signs: it commits to the set of records without telling anything of them.
+//! What is covered is a [`Scope`]; the way is one for all. An erasure destroys the scope's keys first: from then on nothing
+//! of it opens, whatever happens next. Then its segment files are unlinked and its rows removed, batch by batch, each batch
+//! together with how far the sweep is, so that a crash in the middle goes on where it was. While the index rows go, their
+//! keyed hashes are gathered into the root that the certificate signs: it commits to the set of records without telling
+//! anything of them.
+//!
+//! A tenant is closed by the approval itself: the unit that holds it changes the tenant's row, which every new connection
+//! expects to be what it was. So no connection comes in between, and none later.
 
 mod certificate;
 mod row;
+mod scope;
 mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,10 +36,12 @@ use crate::connection::Connection;
 use crate::connection::ConnectionError;
 use crate::connection::Connections;
 use crate::connection::State;
+use crate::connection::TenantRow;
+use crate::connection::TenantState;
 use crate::ids::ConnectionId;
-use crate::ids::ConnectionKey;
 use crate::ids::Entropy;
 use crate::ids::ErasureId;
+use crate::ids::TenantId;
 use crate::intake::Intake;
 use crate::lineage::StreamRow;
 use crate::store::Store;
@@ -46,7 +54,7 @@ use crate::vault::VaultError;
 pub use self::row::Counts;
 pub use self::row::ErasureRow;
 pub use self::row::ErasureState;
-pub use self::row::kept;
+pub use self::scope::Scope;
 
 /// How a scrub reads erasures back.
 pub fn row_checks() -> Vec<RowCheck> {
@@ -57,6 +65,8 @@ pub fn row_checks() -> Vec<RowCheck> {
 const RETRY_FIRST: Duration = Duration::from_secs(5);
 /// The longest such wait.
 const RETRY_MAX: Duration = Duration::from_secs(600);
+/// Rows looked at in one step over a scope.
+const SCOPE_STEP: usize = 500;
 
 /// Why an erasure was not begun, or not finished.
 #[derive(Debug, thiserror::Error)]
@@ -75,13 +85,23 @@ pub enum ErasureError {
         /// Its state.
         state: &'static str,
     },
-    /// Another erasure of the same connection is under way or done.
-    #[error("connection {connection} is covered by erasure {by} already; look at that one")]
+    /// Another erasure covers the same.
+    #[error("what is to be erased is covered by erasure {by} already; look at that one")]
     Covered {
-        /// Which.
-        connection: ConnectionId,
         /// The other.
         by: ErasureId,
+    },
+    /// An erasure within the same tenant has not ended.
+    #[error("erasure {by} of a connection of the same tenant is under way; approve this one again when that is complete")]
+    UnderWay {
+        /// The other.
+        by: ErasureId,
+    },
+    /// There is no such tenant.
+    #[error("there is no tenant {tenant}")]
+    UnknownTenant {
+        /// What was asked for.
+        tenant: TenantId,
     },
     /// It cannot be approved in its state.
     #[error("erasure {id} is {state}; only a requested one can be approved")]
@@ -91,8 +111,8 @@ pub enum ErasureError {
         /// Its state.
         state: &'static str,
     },
-    /// The connection could not be read or moved.
-    #[error("the connection cannot be erased")]
+    /// A connection or tenant could not be read or moved.
+    #[error("it cannot be erased")]
     Connection(#[from] ConnectionError),
     /// The store failed; the erasure goes on at the next start.
     #[error("the erasure is not finished; it goes on by itself")]
@@ -105,6 +125,12 @@ pub enum ErasureError {
     Audit(#[from] audit::AuditError),
 }
 
+/// What stands under a tenant's name and not under its connections: API keys, links. Other floors keep it.
+pub trait Belongings: Send + Sync {
+    /// Ends it: keys are refused and links are gone when this returns. Asked again, it does what is left.
+    fn end<'a>(&'a self, tenant: &'a TenantId, at: Timestamp) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
 /// All erasures. Clones share them.
 #[derive(Clone)]
 pub struct Erasures {
@@ -112,6 +138,7 @@ pub struct Erasures {
     vault: Arc<Vault>,
     connections: Connections,
     intake: Intake,
+    belongings: Arc<dyn Belongings>,
     log: audit::Log,
     clock: Clock,
     entropy: Entropy,
@@ -125,8 +152,12 @@ pub struct Erasures {
 /// What an erasure would cover.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The connection.
-    pub connection: Connection,
+    /// What it covers.
+    pub scope: Scope,
+    /// Whose that is.
+    pub tenant: TenantId,
+    /// The first connection in it that is not revoked, if there is one.
+    pub unrevoked: Option<Connection>,
     /// How much it holds.
     pub counts: Counts,
 }
@@ -134,12 +165,13 @@ pub struct Plan {
 impl Erasures {
     /// Over a store and what is kept in it. `test` marks what a test directory signs.
     pub fn new(connections: Connections, intake: Intake, store: Store, vault: Arc<Vault>, log: audit::Log, ground: Ground) -> Self {
-        let Ground { clock, entropy, test } = ground;
+        let Ground { belongings, clock, entropy, test } = ground;
         Erasures {
             store,
             vault,
             connections,
             intake,
+            belongings,
             log,
             clock,
             entropy,
@@ -155,49 +187,80 @@ impl Erasures {
     /// # Errors
     /// When the connection is unknown.
     pub fn plan(&self, connection: ConnectionId) -> Result<Plan, ErasureError> {
-        let connection = self.connections.find(connection)?;
-        let counts = self.counts(connection.key)?;
-        Ok(Plan { connection, counts })
+        let found = self.connections.find(connection)?;
+        let (scope, tenant) = (Scope::Connection { connection, owner: found.key }, found.tenant.clone());
+        let counts = self.counts(&scope)?;
+        Ok(Plan { scope, tenant, unrevoked: Some(found).filter(is_unrevoked), counts })
     }
 
-    fn counts(&self, key: ConnectionKey) -> Result<Counts, ErasureError> {
-        let streams = self.store.scan::<StreamRow>(&key.to_bytes(), None, usize::from(u16::MAX))?;
-        let add =
-            |counts: Counts, row: &StreamRow| Counts { records: counts.records + row.records, versions: counts.versions + row.versions };
-        Ok(streams.iter().fold(Counts::default(), |counts, (_, row)| add(counts, row)))
+    /// What erasing a tenant would cover; nothing is changed.
+    ///
+    /// # Errors
+    /// [`ErasureError::UnknownTenant`].
+    pub fn plan_tenant(&self, tenant: &TenantId) -> Result<Plan, ErasureError> {
+        let number = self.connections.tenant(tenant)?.ok_or_else(|| ErasureError::UnknownTenant { tenant: tenant.clone() })?;
+        let scope = Scope::Tenant { number };
+        Ok(Plan { scope, tenant: tenant.clone(), unrevoked: self.unrevoked(number)?, counts: self.counts(&scope)? })
     }
 
-    /// Asks for the erasure of a revoked connection; an operator has to approve it.
+    fn unrevoked(&self, tenant: u32) -> Result<Option<Connection>, ErasureError> {
+        let mut after = None;
+        loop {
+            let step = self.connections.list(Some(tenant), after, SCOPE_STEP)?;
+            let Some(last) = step.last() else { return Ok(None) };
+            after = Some(last.key);
+            if let Some(found) = step.into_iter().find(is_unrevoked) {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    fn counts(&self, scope: &Scope) -> Result<Counts, ErasureError> {
+        let (mut counts, mut after) = (Counts::default(), None);
+        loop {
+            let step = self.store.scan::<StreamRow>(&scope.prefix(), after.as_ref(), SCOPE_STEP)?;
+            let Some((last, _)) = step.last() else { return Ok(counts) };
+            after = Some(*last);
+            for (_, stream) in &step {
+                counts.records += stream.records;
+                counts.versions += stream.versions;
+            }
+        }
+    }
+
+    /// Asks for an erasure of what is revoked; an operator has to approve it.
     ///
     /// # Errors
     /// [`ErasureError::NotRevoked`], [`ErasureError::Covered`].
-    pub async fn request(&self, connection: ConnectionId, reason: Option<String>, actor: Actor) -> Result<ErasureRow, ErasureError> {
+    pub async fn request(&self, plan: Plan, reason: Option<String>, actor: Actor) -> Result<ErasureRow, ErasureError> {
         let _acting = self.acting.lock().await;
-        let plan = self.plan(connection)?;
-        match plan.connection.state {
-            State::Revoked(_) => {}
-            State::Erased(ref erased) if erased.by.is_some() => {
-                let by = erased.by.unwrap_or(ErasureId::from_bytes([0; 16]));
-                return Err(ErasureError::Covered { connection, by });
-            }
-            State::Erased(_) => {}
-            ref state => return Err(ErasureError::NotRevoked { connection, state: state.name() }),
-        }
-        if let Some(other) = self.of_connection(plan.connection.key)? {
-            return Err(ErasureError::Covered { connection, by: other.id });
+        let plan = self.again(plan)?;
+        refuse_unrevoked(plan.unrevoked.as_ref())?;
+        // Also one of which the store has lost the erasure: an old copy of it beside today's keyring.
+        if let Some(by) = self.covering(&plan.scope)? {
+            return Err(ErasureError::Covered { by });
         }
         let now = self.clock.now();
         let row = ErasureRow::requested(ErasureId::new(now, &self.entropy), &plan, reason, now);
         let mut unit = Unit::default();
         unit.expect::<ErasureRow>(&row.id.to_bytes(), None).put(&row.id.to_bytes(), &row);
-        unit.audit(entry(Action::ErasureRequested, &actor, &row, &plan.connection, now).to_leaf());
+        unit.audit(entry(Action::ErasureRequested, &actor, &row, now).to_leaf());
         self.store.commit(unit).await?;
         Ok(row)
     }
 
-    /// The erasure that covers a connection, unless it was refused.
-    fn of_connection(&self, key: ConnectionKey) -> Result<Option<ErasureRow>, ErasureError> {
-        Ok(self.all()?.into_iter().find(|row| row.owner == key && row.state != ErasureState::Refused))
+    /// The plan as it is at this moment.
+    fn again(&self, plan: Plan) -> Result<Plan, ErasureError> {
+        match plan.scope {
+            Scope::Connection { connection, .. } => self.plan(connection),
+            Scope::Tenant { .. } => self.plan_tenant(&plan.tenant),
+        }
+    }
+
+    /// The erasure that covers a scope, unless it was refused.
+    fn covering(&self, scope: &Scope) -> Result<Option<ErasureId>, ErasureError> {
+        let covers = |row: &ErasureRow| row.scope.covers(scope) && row.state != ErasureState::Refused;
+        Ok(self.all()?.iter().find(|row| covers(row)).map(|row| row.id))
     }
 
     fn all(&self) -> Result<Vec<ErasureRow>, ErasureError> {
@@ -224,7 +287,9 @@ impl Erasures {
     /// Approves an erasure: when this returns, nothing of its scope opens any more. The sweep follows by itself.
     ///
     /// # Errors
-    /// [`ErasureError::NotRequested`]; or what kept the keys from being destroyed, in which case it is tried again.
+    /// [`ErasureError::NotRequested`], [`ErasureError::Covered`]; for a tenant that was connected since
+    /// [`ErasureError::NotRevoked`], and [`ErasureError::UnderWay`]; or what kept the keys
+    /// from being destroyed, in which case it is tried again.
     pub async fn approve(&self, id: ErasureId, actor: Actor) -> Result<ErasureRow, ErasureError> {
         let _acting = self.acting.lock().await;
         let now = self.clock.now();
@@ -232,31 +297,77 @@ impl Erasures {
         if before.state != ErasureState::Requested {
             return Err(ErasureError::NotRequested { id, state: before.state.name() });
         }
-        let connection = self.connections.by_key(before.owner)?.ok_or(ConnectionError::Unknown { id: before.connection })?;
+        if let Some(by) = self.all()?.iter().find(|other| other.id != id && other.is_approved() && other.scope.covers(&before.scope)) {
+            return Err(ErasureError::Covered { by: by.id });
+        }
         let row = ErasureRow { state: ErasureState::Approved, started_at: Some(now), ..before.clone() };
         let mut unit = Unit::default();
         unit.expect(&id.to_bytes(), Some(&before)).put(&id.to_bytes(), &row);
-        unit.audit(entry(Action::ErasureApproved, &actor, &row, &connection, now).to_leaf());
+        unit.audit(entry(Action::ErasureApproved, &actor, &row, now).to_leaf());
+        if let Scope::Tenant { number } = row.scope {
+            self.close_tenant(&mut unit, &row, number, now)?;
+        }
         self.store.commit(unit).await?;
-        let row = self.make_unreadable(row, connection).await?;
+        let row = self.make_unreadable(row).await?;
         self.sweep_soon(row.clone());
         Ok(row)
     }
 
+    /// Adds that a tenant takes no new connections. The row is expected as it was before its connections were looked at: one
+    /// that is made in between changes it, and the approval is refused.
+    fn close_tenant(&self, unit: &mut Unit, row: &ErasureRow, number: u32, now: Timestamp) -> Result<(), ErasureError> {
+        let slug = row.tenant.as_str().to_owned();
+        let before = self.store.get::<TenantRow>(&slug)?.ok_or_else(|| ErasureError::UnknownTenant { tenant: row.tenant.clone() })?;
+        refuse_unrevoked(self.unrevoked(number)?.as_ref())?;
+        let under_way = |other: &ErasureRow| other.is_approved() && other.state != ErasureState::Complete;
+        if let Some(other) = self.all()?.iter().find(|other| row.scope.covers(&other.scope) && under_way(other)) {
+            return Err(ErasureError::UnderWay { by: other.id });
+        }
+        let state = TenantState::Erasing { since: now, by: row.id };
+        unit.expect(&slug, Some(&before)).put(&slug, &TenantRow { state, ..before });
+        Ok(())
+    }
+
     /// Destroys the keys, then says so in the store.
-    async fn make_unreadable(&self, before: ErasureRow, connection: Connection) -> Result<ErasureRow, ErasureError> {
+    async fn make_unreadable(&self, before: ErasureRow) -> Result<ErasureRow, ErasureError> {
         let now = self.clock.now();
-        self.intake.forget(before.owner);
-        let destroyed = tokio::task::block_in_place(|| self.vault.connection_destroy(before.owner))?;
-        let mut row = before.clone();
-        row.state = ErasureState::Unreadable;
-        row.keys_destroyed = destroyed.ids.iter().map(ToString::to_string).collect();
+        self.forget(&before.scope)?;
+        let destroyed = tokio::task::block_in_place(|| before.scope.destroy(&self.vault))?;
+        let row = ErasureRow { state: ErasureState::Unreadable, keys_destroyed: destroyed.ids, ..before.clone() };
         let mut unit = Unit::default();
         unit.expect(&row.id.to_bytes(), Some(&before)).put(&row.id.to_bytes(), &row);
-        unit.put(&row.owner, &erased(connection.clone(), now, row.id));
-        unit.audit(entry(Action::ErasureUnreadable, &Actor::System, &row, &connection, now).to_leaf());
+        unit.audit(entry(Action::ErasureUnreadable, &Actor::System, &row, now).to_leaf());
+        match row.scope {
+            Scope::Connection { connection, owner } => {
+                let found = self.connections.by_key(owner)?.ok_or(ConnectionError::Unknown { id: connection })?;
+                unit.put(&owner, &erased(found, now, row.id));
+            }
+            Scope::Tenant { .. } => {
+                let slug = row.tenant.as_str().to_owned();
+                if let Some(tenant) = self.store.get::<TenantRow>(&slug)? {
+                    unit.put(&slug, &TenantRow { state: TenantState::Erased { at: now, by: Some(row.id) }, ..tenant });
+                }
+            }
+        }
         self.store.commit(unit).await?;
         Ok(row)
+    }
+
+    /// Lets go of what is held in memory to take in more of a scope.
+    fn forget(&self, scope: &Scope) -> Result<(), ErasureError> {
+        let Scope::Tenant { number } = scope else {
+            if let Scope::Connection { owner, .. } = scope {
+                self.intake.forget(*owner);
+            }
+            return Ok(());
+        };
+        let mut after = None;
+        loop {
+            let step = self.connections.list(Some(*number), after, SCOPE_STEP)?;
+            let Some(last) = step.last() else { return Ok(()) };
+            after = Some(last.key);
+            step.iter().for_each(|connection| self.intake.forget(connection.key));
+        }
     }
 
     /// Goes on with every erasure that a crash or an error interrupted. Called at start, and now and then.
@@ -266,16 +377,26 @@ impl Erasures {
     pub async fn resume(&self) -> Result<(), ErasureError> {
         let _acting = self.acting.lock().await;
         for row in self.all()? {
+            self.destroy_again(&row)?;
             match row.state {
                 ErasureState::Approved => {
-                    if let Some(connection) = self.connections.by_key(row.owner)? {
-                        let row = self.make_unreadable(row, connection).await?;
-                        self.sweep_soon(row);
-                    }
+                    let row = self.make_unreadable(row).await?;
+                    self.sweep_soon(row);
                 }
                 ErasureState::Unreadable => self.sweep_soon(row),
                 ErasureState::Requested | ErasureState::Complete | ErasureState::Refused => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Keys that the store knows to be destroyed, and the keyring does not: it is an older one, and so was the list that came
+    /// with it.
+    fn destroy_again(&self, row: &ErasureRow) -> Result<(), ErasureError> {
+        let is_gone = matches!(row.state, ErasureState::Unreadable | ErasureState::Complete);
+        if is_gone && row.scope.destroyed_at(&self.vault).is_none() {
+            tracing::warn!(erasure = %row.id, "the keyring is older than an erasure: its keys are destroyed again");
+            tokio::task::block_in_place(|| row.scope.destroy(&self.vault))?;
         }
         Ok(())
     }
@@ -308,9 +429,11 @@ impl Erasures {
     }
 }
 
-/// Time, randomness, and whether this is a test directory.
-#[derive(Debug, Clone)]
+/// What erasures stand on besides the store.
+#[derive(Clone)]
 pub struct Ground {
+    /// What is a tenant's own.
+    pub belongings: Arc<dyn Belongings>,
     /// The clock.
     pub clock: Clock,
     /// The randomness.
@@ -332,9 +455,20 @@ fn erased(connection: Connection, at: Timestamp, by: ErasureId) -> Connection {
     }
 }
 
-fn entry(action: Action, actor: &Actor, row: &ErasureRow, connection: &Connection, at: Timestamp) -> Entry {
-    let mut entry = crate::connection::entry(action, actor, connection, at);
+fn entry(action: Action, actor: &Actor, row: &ErasureRow, at: Timestamp) -> Entry {
+    let mut entry = Entry::new(at, actor.clone(), action);
+    entry.tenant = Some(row.tenant.clone());
+    entry.connection = row.scope.connection();
     entry.object = Some(row.id.to_string());
     entry.count = Some(row.counts.records);
     entry
+}
+
+fn is_unrevoked(connection: &Connection) -> bool {
+    !matches!(connection.state, State::Revoked(_) | State::Erased(_))
+}
+
+fn refuse_unrevoked(connection: Option<&Connection>) -> Result<(), ErasureError> {
+    let refusal = |found: &Connection| ErasureError::NotRevoked { connection: found.id, state: found.state.name() };
+    connection.map_or(Ok(()), |found| Err(refusal(found)))
 }

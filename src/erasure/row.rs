@@ -5,15 +5,12 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::erasure::Plan;
-use crate::ids::ConnectionId;
-use crate::ids::ConnectionKey;
+use crate::erasure::Scope;
 use crate::ids::ErasureId;
 use crate::ids::TenantId;
 use crate::merkle::Frontier;
 use crate::store::Row;
 use crate::store::Table;
-use crate::store::layout::Erasure;
-use crate::store::layout::TABLES;
 
 /// Where an erasure stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,11 +55,9 @@ pub struct Counts {
 pub struct ErasureRow {
     /// Its id.
     pub id: ErasureId,
-    /// The connection it covers.
-    pub connection: ConnectionId,
-    /// That connection's numbers.
-    pub owner: ConnectionKey,
-    /// Whose it is.
+    /// What it covers.
+    pub scope: Scope,
+    /// Whose that is.
     pub tenant: TenantId,
     /// Why, in the words of whoever asked.
     pub reason: Option<String>,
@@ -78,8 +73,8 @@ pub struct ErasureRow {
     pub started_at: Option<Timestamp>,
     /// When the sweep had ended.
     pub completed_at: Option<Timestamp>,
-    /// The tables that are swept.
-    pub tables_swept: u16,
+    /// The steps of the sweep that are done.
+    pub steps_done: u16,
     /// The commitment to the records swept so far.
     pub commitment: Frontier,
     /// The index of the entry `erasure completed`.
@@ -94,12 +89,16 @@ impl Row for ErasureRow {
 }
 
 impl ErasureRow {
+    /// Whether it takes place, or has.
+    pub(super) fn is_approved(&self) -> bool {
+        matches!(self.state, ErasureState::Approved | ErasureState::Unreadable | ErasureState::Complete)
+    }
+
     pub(super) fn requested(id: ErasureId, plan: &Plan, reason: Option<String>, at: Timestamp) -> Self {
         ErasureRow {
             id,
-            connection: plan.connection.id,
-            owner: plan.connection.key,
-            tenant: plan.connection.tenant.clone(),
+            scope: plan.scope,
+            tenant: plan.tenant.clone(),
             reason,
             state: ErasureState::Requested,
             counts: plan.counts,
@@ -107,23 +106,10 @@ impl ErasureRow {
             requested_at: at,
             started_at: None,
             completed_at: None,
-            tables_swept: 0,
+            steps_done: 0,
             commitment: Frontier::default(),
             entry: None,
             certificate: None,
         }
     }
-}
-
-/// What an erasure of a connection leaves, and why: from the rules of the store's tables, so that none is forgotten.
-pub fn kept() -> Vec<(String, &'static str)> {
-    let rows = TABLES.iter().filter_map(|table| match table.erasure() {
-        Erasure::Kept(why) => Some((table.name().to_owned(), why)),
-        Erasure::Removed | Erasure::Unrelated => None,
-    });
-    let files = [
-        ("sealed remains in the engine's files", "ciphertext whose keys are destroyed; gone with the next `store compact`"),
-        ("backups made before", "ciphertext; a backup never holds keys"),
-    ];
-    rows.chain(files.map(|(what, why)| (what.to_owned(), why))).collect()
 }

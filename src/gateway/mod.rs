@@ -5,6 +5,7 @@ pub mod scrub;
 pub mod services;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -195,6 +196,7 @@ impl Gateway {
             entropy: entropy.clone(),
             metrics: metrics.clone(),
             scrubs: Scrubs::new(readable),
+            data: path,
             test,
         };
         let acts = Acts::new(&ground, grants, budgets.clone(), client, pending.clone(), public_url.clone());
@@ -375,6 +377,7 @@ struct Ground {
     entropy: Entropy,
     metrics: Arc<Metrics>,
     scrubs: Scrubs,
+    data: PathBuf,
     test: bool,
 }
 
@@ -417,7 +420,7 @@ impl Acts {
         };
         let pulls = Pulls::new(store.clone(), connections.clone(), intake.clone(), sources, clock.clone(), entropy.clone());
         let (clock_of, entropy_of) = (clock.clone(), entropy.clone());
-        let erasing = erasure::Ground { clock: clock.clone(), entropy: entropy.clone(), test: *test };
+        let erasing = erasure::Ground { belongings: Arc::new(store.clone()), clock: clock.clone(), entropy: entropy.clone(), test: *test };
         Acts {
             definitions,
             connecting,
@@ -459,6 +462,8 @@ impl Acts {
             log: ground.log,
             scrubs: ground.scrubs,
             clock: ground.clock,
+            entropy: ground.entropy,
+            data: ground.data,
             test: ground.test,
         }
     }

@@ -1,16 +1,21 @@
-//! Every table, its tag byte, and what an erasure of a connection does to it. A table without that answer does not build.
+//! Every table, its tag byte, and what an erasure does to it. A table without that answer does not build.
 //!
 //! Keys are the tag byte, then the parts of [`crate::store::RowKey`]: numbers big-endian, so that bytes sort as numbers.
 //! Whatever belongs to a connection begins tag, tenant, connection. Business identifiers never stand in a key in clear.
 
-/// What the erasure of a connection does to its rows of a table.
+/// What an erasure does to its rows of a table. An erasure of a tenant is one of all its connections, and of the tenant's own
+/// rows besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Erasure {
-    /// Unreadable once the connection's keys are gone, removed by the sweep.
+    /// Keys begin with tenant and connection: unreadable once the connection's keys are gone, removed by the sweep.
     Removed,
     /// Kept; the text is the reason that the certificate gives.
     Kept(&'static str),
-    /// Holds nothing of any connection.
+    /// The tenant's own, and removed with the tenant.
+    RemovedWithTenant,
+    /// The tenant's own, and kept when the tenant is erased; the text is the reason that the certificate gives.
+    KeptOfTenant(&'static str),
+    /// Holds nothing of any tenant.
     Unrelated,
 }
 
@@ -34,7 +39,7 @@ macro_rules! tables {
                 match self { $(Table::$name => $text,)* }
             }
 
-            /// What the erasure of a connection does to its rows here.
+            /// What an erasure does to its rows here.
             pub fn erasure(self) -> Erasure {
                 match self { $(Table::$name => $erasure,)* }
             }
@@ -42,16 +47,18 @@ macro_rules! tables {
     };
 }
 
+const NAME: &str = "that the tenant existed and was erased, so that nobody takes new data under its name for the old; its name alone";
 const CONTROL: &str = "that the connection existed, and its states and times; no payload, no secret";
+const AGREEMENT: &str = "the proof that a person agreed for an organisation: their names, the policy's version, streams, purposes and time";
 const PROOF: &str = "the proof of an act of the customer or operator";
 
 tables! {
     /// `()` -> format version and the next numbers.
     Numbers = b'0', "numbers", Erasure::Unrelated;
     /// slug -> tenant.
-    Tenants = b'T', "tenants", Erasure::Unrelated;
+    Tenants = b'T', "tenants", Erasure::KeptOfTenant(NAME);
     /// tenant number -> slug.
-    TenantNames = b't', "tenant names", Erasure::Unrelated;
+    TenantNames = b't', "tenant names", Erasure::KeptOfTenant(NAME);
     /// connection id -> tenant and connection number.
     ConnectionIds = b'n', "connection ids", Erasure::Kept(CONTROL);
     /// t c -> the connection.
@@ -65,7 +72,7 @@ tables! {
     /// t c -> a credential that waits to be given up at the application, sealed.
     Revoking = b'v', "credentials being revoked", Erasure::Removed;
     /// t c consent -> what the customer agreed to.
-    Consents = b'S', "consents", Erasure::Kept(PROOF);
+    Consents = b'S', "consents", Erasure::Kept(AGREEMENT);
     /// consent id -> t c.
     ConsentIds = b's', "consent ids", Erasure::Kept(PROOF);
     /// t c -> interval, next pull, not before, failures in a row.
@@ -101,13 +108,13 @@ tables! {
     /// size -> a signed checkpoint.
     Checkpoints = b'k', "checkpoints", Erasure::Unrelated;
     /// key id -> an API key's hash, role and purposes.
-    ApiKeys = b'a', "API keys", Erasure::Unrelated;
+    ApiKeys = b'a', "API keys", Erasure::KeptOfTenant("that a key was made and is refused; a hash, no key");
     /// hash of a link's token -> a session of the customer's page.
-    Sessions = b'l', "sessions", Erasure::Unrelated;
+    Sessions = b'l', "sessions", Erasure::RemovedWithTenant;
     /// hash of `state` -> an authorization under way; its verifier sealed.
-    Authorizations = b'o', "authorizations under way", Erasure::Unrelated;
+    Authorizations = b'o', "authorizations under way", Erasure::Kept("a redirect that can no longer come back; removed ten minutes after it was begun");
     /// hash of key and route -> an answer that may be repeated.
-    Replays = b'i', "idempotent answers", Erasure::Unrelated;
+    Replays = b'i', "idempotent answers", Erasure::Kept("ids and states, for the repetition of a request; removed after 24 hours");
     /// digest, part -> the text of a connector, compressed.
     ConnectorTexts = b'D', "connector texts", Erasure::Unrelated;
     /// connector name -> whether an operator has disabled it.

@@ -252,13 +252,14 @@ impl Store {
         range.rev().take(limit).map(|entry| entry.and_then(|(key, value)| row::entry(&key, &value))).collect()
     }
 
-    /// At most `limit` raw keys and values of one table that belong to a connection: what a sweep removes.
+    /// At most `limit` raw keys and values of one table whose keys begin with `owner`, the bytes of a connection's numbers or of
+    /// a tenant's: what a sweep removes.
     ///
     /// # Errors
     /// When the engine fails.
-    pub fn raw_of_connection(&self, table: Table, owner: ConnectionKey, limit: usize) -> Result<Vec<RawRow>, StoreError> {
+    pub fn raw_below(&self, table: Table, owner: &[u8], limit: usize) -> Result<Vec<RawRow>, StoreError> {
         let mut prefix = vec![table.tag()];
-        prefix.extend_from_slice(&owner.to_bytes());
+        prefix.extend_from_slice(owner);
         let _call = self.inner.watch.call(Call::Scan)?;
         let entries = self.inner.engine.scan_prefix(&prefix).take(limit);
         entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
@@ -314,6 +315,14 @@ impl Store {
     /// When the file system refuses.
     pub fn unlink_segments(&self, owner: ConnectionKey) -> Result<u64, StoreError> {
         self.inner.segments.unlink(owner)
+    }
+
+    /// Unlinks every segment file of a tenant.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn unlink_tenant_segments(&self, tenant: u32) -> Result<(), StoreError> {
+        self.inner.segments.unlink_tenant(tenant)
     }
 
     /// Bytes on disk: the engine's files and the segment files.

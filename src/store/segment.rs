@@ -138,6 +138,15 @@ impl Segments {
         Ok(entries)
     }
 
+    pub fn unlink_tenant(&self, tenant: u32) -> Result<(), StoreError> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).retain(|segment, _| segment.0.tenant != tenant);
+        let folder = self.directory.join(tenant.to_string());
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|source| StoreError::io("remove", &folder, source)).and_then(|()| sync_directory(&self.directory)),
+        }
+    }
+
     pub fn bytes(&self) -> Result<u64, StoreError> {
         tree_bytes(&self.directory).map_err(|source| StoreError::io("measure", &self.directory, source))
     }

@@ -17,10 +17,14 @@ use crate::vault::wrapped::WrappedConnection;
 use crate::vault::wrapped::WrappedKey;
 use crate::vault::wrapped::get;
 
+/// The most keys that a destruction names one by one: a certificate is a page, and the keys below a tenant's may be thousands.
+const KEYS_NAMED_MAX: usize = 200;
+
 /// What a destruction destroyed, for the certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestroyedKeys {
-    /// The names of the keys: kind, id, and an extent's number.
+    /// The names of the keys: kind, id, and an extent's number; of many extents the first and the last, and behind the last name
+    /// how many more there are.
     pub ids: Vec<String>,
     /// When it was decided.
     pub at: Timestamp,
@@ -70,6 +74,11 @@ impl Vault {
         self.gone(KeyKind::Connection, owner)
     }
 
+    /// When the destruction of a tenant's key was decided.
+    pub fn tenant_destroyed_at(&self, tenant: u32) -> Option<Timestamp> {
+        self.gone(KeyKind::Tenant, ConnectionKey { tenant, connection: 0 })
+    }
+
     /// Every key that was ever destroyed, oldest first: what a restore of an older keyring needs.
     ///
     /// # Errors
@@ -111,8 +120,8 @@ impl Vault {
             KeyKind::Connection => key.owner == owner,
             KeyKind::Extent | KeyKind::Credential | KeyKind::Revoking => key.owner == owner && key.kind == kind,
         };
-        let batch = list.iter().filter(within).filter(|key| key.at == at);
-        Ok(DestroyedKeys { ids: batch.map(DestroyedKey::to_string).collect(), at })
+        let batch: Vec<_> = list.iter().filter(within).filter(|key| key.at == at).cloned().collect();
+        Ok(DestroyedKeys::of(&batch, at))
     }
 
     /// The slots that go with a key: its own, and all below it.
@@ -214,6 +223,26 @@ impl Vault {
 
 impl DestroyedKeys {
     pub(super) fn of(keys: &[DestroyedKey], at: Timestamp) -> Self {
-        DestroyedKeys { ids: keys.iter().map(DestroyedKey::to_string).collect(), at }
+        let mut ids: Vec<String> = keys.chunk_by(continues).take(KEYS_NAMED_MAX).map(named).collect();
+        let more = keys.chunk_by(continues).skip(KEYS_NAMED_MAX).map(<[_]>::len).sum::<usize>();
+        if more > 0 {
+            ids.push(format!("and {more} more below them"));
+        }
+        DestroyedKeys { ids, at }
+    }
+}
+
+/// Whether one extent follows another in the same connection.
+fn continues(one: &DestroyedKey, next: &DestroyedKey) -> bool {
+    let extents = one.kind == KeyKind::Extent && next.kind == KeyKind::Extent;
+    extents && (one.owner, one.id, one.extent.checked_add(1)) == (next.owner, next.id, Some(next.extent))
+}
+
+/// The name of a key, or of a run of extents: `extent/ID/0-15`.
+fn named(keys: &[DestroyedKey]) -> String {
+    match keys {
+        [one] => one.to_string(),
+        [first, .., last] => format!("{first}-{}", last.extent),
+        [] => String::new(),
     }
 }

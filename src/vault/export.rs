@@ -94,7 +94,8 @@ impl Vault {
         let header = postcard::to_stdvec(&Header { made_at, expires_at, root }).map_err(|_| VaultError::Malformed { slot: Slot::Root })?;
         let content = Content { values, destroyed: listed.iter().flat_map(list::entry).collect() };
         let mut sealed = postcard::to_stdvec(&content).map_err(|_| VaultError::Malformed { slot: Slot::Root })?;
-        self.with_root(|id, root| export_cipher(root).seal_in_place(&self.entropy, place(id, &header), &mut sealed));
+        let held = self.root();
+        export_cipher(&held.key).seal_in_place(&self.entropy, place(held.id, &header), &mut sealed);
         Ok(Export { made_at, expires_at, keys, destroyed: listed.len() as u64, bytes: framed(&header, &sealed) })
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::PoisonError;
 
+use data_encoding::HEXLOWER;
+
 use crate::ids::ConnectionKey;
 use crate::vault::DestroyedKey;
 use crate::vault::DestroyedKeys;
@@ -99,11 +101,12 @@ impl Vault {
 
     /// Writes a connection's file with these extents, then lets them be seen.
     pub(super) fn put_extents(&self, owner: ConnectionKey, held: &HeldConnection, extents: Extents) -> Result<(), VaultError> {
-        let tenant = self.tenant_of(owner)?;
+        let tenant = self.tenant_of(&self.root(), owner)?;
+        let wraps_extents = extents_cipher(&tenant.key, owner, held.id);
         let wrapped = tenant.key.seal(&self.entropy, wrapping("connection", owner, held.id), held.key.expose());
         let wrap = |(number, extent): (&u32, &Arc<ExtentKey>)| {
             let detail = number.to_be_bytes();
-            (*number, held.key.seal(&self.entropy, wrapping_extent(owner, held.id, &detail), extent.key().expose()))
+            (*number, wraps_extents.seal(&self.entropy, wrapping_extent(owner, held.id, &detail), extent.key().expose()))
         };
         let key = WrappedKey { id: held.id, wrapped };
         let file = WrappedConnection { key, next: extents.next, extents: extents.made.iter().map(wrap).collect() };
@@ -111,4 +114,10 @@ impl Vault {
         *held.extents.write().unwrap_or_else(PoisonError::into_inner) = extents;
         Ok(())
     }
+}
+
+/// What wraps the keys of a connection's extents. Derived from the tenant's key, so that a rotation changes it: under the
+/// connection's own key, which stays, an old copy of a destroyed extent's wrapping would open for ever.
+pub(super) fn extents_cipher(tenant: &Cipher, owner: ConnectionKey, id: [u8; 16]) -> Cipher {
+    Cipher::new(tenant.derive(&format!("extents of {owner} {}", HEXLOWER.encode(&id))))
 }

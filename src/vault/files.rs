@@ -41,9 +41,9 @@ const TENANTS: &str = "tenants";
 const CONNECTIONS: &str = "connections";
 const CREDENTIALS: &str = "credentials";
 const REVOKING: &str = "revoking";
-const FOLDERS: [&str; 4] = [TENANTS, CONNECTIONS, CREDENTIALS, REVOKING];
+pub(super) const FOLDERS: [&str; 4] = [TENANTS, CONNECTIONS, CREDENTIALS, REVOKING];
 const DESTROYED: &str = "destroyed";
-const ROOT: &str = "root";
+pub(super) const ROOT: &str = "root";
 
 /// A keyring of files, all of them 0600 in folders 0700.
 #[derive(Debug)]
@@ -83,6 +83,7 @@ impl FileKeyring {
     /// [`VaultError::Missing`] when there is none.
     pub fn open(folder: &Path, entropy: Entropy) -> Result<Self, VaultError> {
         let keyring = Self::at(folder, entropy);
+        keyring.finish_turn()?;
         for needed in [keyring.path(Slot::Root), folder.join(DESTROYED)] {
             if !needed.exists() {
                 return Err(VaultError::Missing { folder: folder.to_owned(), file: needed });
@@ -107,26 +108,47 @@ impl FileKeyring {
         keyring.fill(values)
     }
 
-    /// Overwrites and removes whatever a folder holds, and the folder, if there is one.
+    /// Overwrites and removes whatever the folder holds, and the folder, if there is one.
     ///
     /// # Errors
     /// When a file cannot be overwritten or removed.
-    pub(super) fn clear_away(folder: &Path, entropy: Entropy) -> Result<(), VaultError> {
+    pub(super) fn clear_away(&self) -> Result<(), VaultError> {
+        let folder = &self.folder;
         if !folder.exists() {
             return Ok(());
         }
-        let keyring = Self::at(folder, entropy);
-        for part in FOLDERS.iter().map(|part| folder.join(part)).chain([folder.to_owned()]).filter(|part| part.exists()) {
+        for part in FOLDERS.iter().map(|part| folder.join(part)).chain([folder.clone()]).filter(|part| part.exists()) {
             for file in files_in(&part)? {
-                keyring.wipe(&file).map_err(|source| VaultError::io("clear away", &file, source))?;
+                self.overwrite(&file).map_err(|source| VaultError::io("clear away", &file, source))?;
             }
-            fs::remove_dir(&part).map_err(|source| VaultError::io("clear away", &part, source))?;
+            let removed = self.step().and_then(|()| fs::remove_dir(&part));
+            removed.map_err(|source| VaultError::io("clear away", &part, source))?;
         }
         sync_folder(folder.parent().unwrap_or(Path::new("."))).map_err(|source| VaultError::io("clear away", folder, source))
     }
 
+    /// A keyring of the same files in another folder.
+    pub(super) fn like(&self, folder: &Path) -> Self {
+        FileKeyring {
+            folder: folder.to_owned(),
+            entropy: self.entropy.clone(),
+            listed: Mutex::new(None),
+            #[cfg(test)]
+            fault: self.fault.clone(),
+        }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn wipe_slot(&self, slot: Slot) -> Result<(), VaultError> {
+        let path = self.path(slot);
+        self.wipe(&path).map_err(|source| VaultError::io("destroy", &path, source))
+    }
+
     /// Writes files that are not there yet, and syncs the folders once at the end.
-    fn fill(&self, values: &[(Slot, Vec<u8>)]) -> Result<(), VaultError> {
+    pub(super) fn fill(&self, values: &[(Slot, Vec<u8>)]) -> Result<(), VaultError> {
         for (slot, value) in values {
             let path = self.path(*slot);
             let write = || {
@@ -145,7 +167,7 @@ impl FileKeyring {
         Ok(())
     }
 
-    fn at(folder: &Path, entropy: Entropy) -> Self {
+    pub(super) fn at(folder: &Path, entropy: Entropy) -> Self {
         FileKeyring {
             folder: folder.to_owned(),
             entropy,
@@ -157,10 +179,10 @@ impl FileKeyring {
 
     /// Whether a folder holds a keyring that was made to its end: its root key comes last.
     pub fn is_complete(folder: &Path) -> bool {
-        folder.join(ROOT).exists()
+        folder.join(ROOT).exists() || Self::is_decided(folder)
     }
 
-    fn make_folders(&self) -> Result<(), VaultError> {
+    pub(super) fn make_folders(&self) -> Result<(), VaultError> {
         for path in FOLDERS.map(|part| self.folder.join(part)).into_iter().filter(|path| !path.exists()) {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.and_then(|()| sync_folder(&self.folder)).map_err(|source| VaultError::io("create", &path, source))?;
@@ -209,10 +231,19 @@ impl FileKeyring {
         if replaces { self.wipe(&old) } else { Ok(()) }
     }
 
-    fn wipe(&self, path: &Path) -> io::Result<()> {
+    pub(super) fn wipe(&self, path: &Path) -> io::Result<()> {
+        if self.overwrite(path)? {
+            self.step()?;
+            sync_folder(path.parent().unwrap_or(&self.folder))?;
+        }
+        Ok(())
+    }
+
+    /// Overwrites and unlinks a file; whether there was one. Its folder is not synced.
+    fn overwrite(&self, path: &Path) -> io::Result<bool> {
         self.step()?;
         let mut file = match OpenOptions::new().write(true).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             opened => opened?,
         };
         let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
@@ -224,8 +255,7 @@ impl FileKeyring {
         file.sync_all()?;
         self.step()?;
         fs::remove_file(path)?;
-        self.step()?;
-        sync_folder(path.parent().unwrap_or(&self.folder))
+        Ok(true)
     }
 
     /// `NAME.old` is wiped unless it is still another name of `NAME`; `NAME.new` never became `NAME`, so it is wiped.
@@ -264,12 +294,12 @@ impl FileKeyring {
 
     #[cfg(not(test))]
     #[allow(clippy::unused_self, reason = "the test's twin of this function needs it")]
-    fn step(&self) -> io::Result<()> {
+    pub(super) fn step(&self) -> io::Result<()> {
         Ok(())
     }
 
     #[cfg(test)]
-    fn step(&self) -> io::Result<()> {
+    pub(super) fn step(&self) -> io::Result<()> {
         self.fault.step()
     }
 }
@@ -290,8 +320,28 @@ impl Keyring for FileKeyring {
     }
 
     fn destroy(&self, slot: Slot) -> Result<(), VaultError> {
-        let path = self.path(slot);
-        self.wipe(&path).map_err(|source| VaultError::io("destroy", &path, source))
+        self.wipe_slot(slot)
+    }
+
+    fn stage(&self, values: &[(Slot, Vec<u8>)]) -> Result<(), VaultError> {
+        self.stage_values(values)
+    }
+
+    fn unstage(&self, slot: Slot) -> Result<(), VaultError> {
+        self.unstage_value(slot)
+    }
+
+    fn unstage_all(&self) -> Result<(), VaultError> {
+        self.forget_staged()?;
+        self.wipe_replaced()
+    }
+
+    fn turn(&self) -> Result<(), VaultError> {
+        self.turn_staged()
+    }
+
+    fn settle(&self) -> Result<(), VaultError> {
+        self.wipe_replaced()
     }
 
     fn slots(&self) -> Result<Vec<Slot>, VaultError> {
@@ -378,12 +428,12 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_extension(&suffix[1..])
 }
 
-fn same_file(one: &Path, other: &Path) -> bool {
+pub(super) fn same_file(one: &Path, other: &Path) -> bool {
     let inode = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
     inode(one).is_some() && inode(one) == inode(other)
 }
 
-fn files_in(folder: &Path) -> Result<Vec<PathBuf>, VaultError> {
+pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, VaultError> {
     let list = || -> io::Result<Vec<PathBuf>> {
         let entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
         Ok(entries.into_iter().map(|entry| entry.path()).filter(|path| path.is_file()).collect())

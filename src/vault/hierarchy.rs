@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
 
 use serde::Serialize;
 
@@ -23,6 +24,7 @@ use crate::vault::MasterKey;
 use crate::vault::Slot;
 use crate::vault::VaultError;
 use crate::vault::extents::Extents;
+use crate::vault::extents::extents_cipher;
 use crate::vault::keys::Life;
 use crate::vault::seal::Cipher;
 use crate::vault::signing::SigningFile;
@@ -41,8 +43,8 @@ const CONNECTIONS_CACHED_MAX: usize = 4096;
 /// Holds the root key, hands out what can be done with the keys below it, and destroys them.
 pub struct Vault {
     pub(super) keyring: Box<dyn Keyring>,
-    pub(super) root: Cipher,
-    pub(super) root_id: [u8; 16],
+    /// Held shared by whoever reads a key and unwraps it with the one above, so that a rotation does not come between.
+    pub(super) root: RwLock<Held<Cipher>>,
     pub(super) entropy: Entropy,
     pub(super) clock: Clock,
     /// Held by whoever changes the keyring.
@@ -108,8 +110,9 @@ impl Vault {
     pub fn create_in(keyring: Box<dyn Keyring>, master: &MasterKey, entropy: Entropy, clock: Clock) -> Result<Self, VaultError> {
         let vault = Self::over(keyring, Held { id: entropy.bytes(), key: Cipher::random(&entropy) }, entropy, clock);
         // The root last: a keyring without it is none, and is made again.
-        vault.put(Slot::Signing, &SigningFile::new(&vault.root, &vault.entropy, vault.clock.now()))?;
-        vault.rewrap_root(master)?;
+        vault.put(Slot::Signing, &SigningFile::new(&vault.root().key, &vault.entropy, vault.clock.now()))?;
+        let root = wrapped_root(&vault.root(), master, &vault.entropy);
+        vault.put(Slot::Root, &root)?;
         Ok(vault)
     }
 
@@ -118,23 +121,10 @@ impl Vault {
     /// # Errors
     /// [`VaultError::WrongMaster`], and those of the keyring.
     pub fn open_in(keyring: Box<dyn Keyring>, master: &MasterKey, entropy: Entropy, clock: Clock) -> Result<Self, VaultError> {
-        let WrappedKey { id, wrapped } = get(&*keyring, Slot::Root)?.ok_or(VaultError::Malformed { slot: Slot::Root })?;
-        let key = master_cipher(master).unwrap(wrapping("root", NOBODY, id), &wrapped).map_err(|_| VaultError::WrongMaster)?;
-        let vault = Self::over(keyring, Held { id, key }, entropy, clock);
+        let root = open_root(&*keyring, master)?;
+        let vault = Self::over(keyring, root, entropy, clock);
         vault.replay_destroyed()?;
         Ok(vault)
-    }
-
-    /// Wraps the root key under a new master key. The old wrapping is overwritten; with the old master key destroyed where
-    /// it lay, whatever old copies of key files exist on the medium are worth nothing.
-    ///
-    /// # Errors
-    /// When the keyring cannot be written; the old master key then still holds.
-    pub fn rewrap_root(&self, new_master: &MasterKey) -> Result<(), VaultError> {
-        let _change = self.changing();
-        let place = wrapping("root", NOBODY, self.root_id);
-        let wrapped = master_cipher(new_master).seal(&self.entropy, place, self.root.expose());
-        self.put(Slot::Root, &WrappedKey { id: self.root_id, wrapped })
     }
 
     /// Makes sure that a tenant has a key.
@@ -143,8 +133,9 @@ impl Vault {
     /// [`VaultError::Destroyed`] for a tenant that was erased.
     pub fn tenant_ensure(&self, tenant: u32) -> Result<(), VaultError> {
         let _change = self.changing();
-        if self.tenant(tenant)?.is_none() {
-            self.make(Slot::Tenant(tenant), "tenant", ConnectionKey { tenant, connection: 0 }, &self.root)?;
+        let root = self.root();
+        if self.tenant(&root, tenant)?.is_none() {
+            self.make(Slot::Tenant(tenant), "tenant", ConnectionKey { tenant, connection: 0 }, &root.key)?;
         }
         Ok(())
     }
@@ -159,7 +150,7 @@ impl Vault {
         if self.keyring.read(Slot::Connection(owner))?.is_some() {
             return Err(VaultError::Taken { owner });
         }
-        let tenant = self.tenant_of(owner)?;
+        let tenant = self.tenant_of(&self.root(), owner)?;
         let (key, id) = (Cipher::random(&self.entropy), self.entropy.bytes());
         let wrapped = tenant.key.seal(&self.entropy, wrapping("connection", owner, id), key.expose());
         self.put(Slot::Connection(owner), &WrappedConnection { key: WrappedKey { id, wrapped }, next: 0, extents: Vec::new() })
@@ -186,6 +177,8 @@ impl Vault {
     /// # Errors
     /// When the keyring cannot be listed.
     pub fn highest_numbers(&self) -> Result<HighestNumbers, VaultError> {
+        // While a rotation takes place, no list of slots is whole.
+        let _root = self.root();
         let mut highest = HighestNumbers::default();
         let mut see = |tenant: u32, connection: u32| {
             highest.tenant = highest.tenant.max(tenant);
@@ -209,8 +202,7 @@ impl Vault {
     fn over(keyring: Box<dyn Keyring>, root: Held<Cipher>, entropy: Entropy, clock: Clock) -> Self {
         Vault {
             keyring,
-            root: root.key,
-            root_id: root.id,
+            root: RwLock::new(root),
             entropy,
             clock,
             change: Mutex::default(),
@@ -224,9 +216,8 @@ impl Vault {
         self.change.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the root key and its id.
-    pub(super) fn with_root<T>(&self, act: impl FnOnce([u8; 16], &Cipher) -> T) -> T {
-        act(self.root_id, &self.root)
+    pub(super) fn root(&self) -> RwLockReadGuard<'_, Held<Cipher>> {
+        self.root.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn put<T: Serialize>(&self, slot: Slot, value: &T) -> Result<(), VaultError> {
@@ -255,13 +246,13 @@ impl Vault {
         Ok(Some(Held { id, key }))
     }
 
-    fn tenant(&self, tenant: u32) -> Result<Option<Arc<Held<Cipher>>>, VaultError> {
+    fn tenant(&self, root: &Held<Cipher>, tenant: u32) -> Result<Option<Arc<Held<Cipher>>>, VaultError> {
         let owner = ConnectionKey { tenant, connection: 0 };
         self.refuse_destroyed(KeyKind::Tenant, owner)?;
         if let Some(held) = self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(&tenant) {
             return Ok(Some(Arc::clone(held)));
         }
-        let Some(held) = self.kept(Slot::Tenant(tenant), "tenant", owner, &self.root)?.map(Arc::new) else { return Ok(None) };
+        let Some(held) = self.kept(Slot::Tenant(tenant), "tenant", owner, &root.key)?.map(Arc::new) else { return Ok(None) };
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
         // Within the cache's lock: a destruction notes itself before it clears the cache.
         self.refuse_destroyed(KeyKind::Tenant, owner)?;
@@ -272,8 +263,8 @@ impl Vault {
         Ok(Some(held))
     }
 
-    pub(super) fn tenant_of(&self, owner: ConnectionKey) -> Result<Arc<Held<Cipher>>, VaultError> {
-        self.tenant(owner.tenant)?.ok_or(VaultError::NoKey { what: "tenant", owner })
+    pub(super) fn tenant_of(&self, root: &Held<Cipher>, owner: ConnectionKey) -> Result<Arc<Held<Cipher>>, VaultError> {
+        self.tenant(root, owner.tenant)?.ok_or(VaultError::NoKey { what: "tenant", owner })
     }
 
     pub(super) fn held(&self, owner: ConnectionKey) -> Result<Arc<HeldConnection>, VaultError> {
@@ -298,15 +289,17 @@ impl Vault {
 
     fn load(&self, owner: ConnectionKey) -> Result<HeldConnection, VaultError> {
         let slot = Slot::Connection(owner);
+        let root = self.root();
         let file: Option<WrappedConnection> = get(&*self.keyring, slot)?;
         let WrappedConnection { key: WrappedKey { id, wrapped }, next, extents } =
             file.ok_or(VaultError::NoKey { what: "connection", owner })?;
-        let tenant = self.tenant_of(owner)?;
+        let tenant = self.tenant_of(&root, owner)?;
         let unreadable = |_| VaultError::Malformed { slot };
         let key = tenant.key.unwrap(wrapping("connection", owner, id), &wrapped).map_err(unreadable)?;
+        let wraps_extents = extents_cipher(&tenant.key, owner, id);
         let extent = |(number, wrapped): (u32, Vec<u8>)| {
             let detail = number.to_be_bytes();
-            let extent = key.unwrap(wrapping_extent(owner, id, &detail), &wrapped).map_err(unreadable)?;
+            let extent = wraps_extents.unwrap(wrapping_extent(owner, id, &detail), &wrapped).map_err(unreadable)?;
             Ok((number, Arc::new(self.extent_key(owner, id, number, extent))))
         };
         let made = extents.into_iter().map(extent).collect::<Result<_, VaultError>>()?;
@@ -332,11 +325,24 @@ pub(super) fn master_cipher(master: &MasterKey) -> Cipher {
     Cipher::new(Secret::new(*master.expose()))
 }
 
+/// The root key of a keyring.
+pub(super) fn open_root(keyring: &dyn Keyring, master: &MasterKey) -> Result<Held<Cipher>, VaultError> {
+    let WrappedKey { id, wrapped } = get(keyring, Slot::Root)?.ok_or(VaultError::Malformed { slot: Slot::Root })?;
+    let key = master_cipher(master).unwrap(wrapping("root", NOBODY, id), &wrapped).map_err(|_| VaultError::WrongMaster)?;
+    Ok(Held { id, key })
+}
+
+/// The value of [`Slot::Root`].
+pub(super) fn wrapped_root(root: &Held<Cipher>, master: &MasterKey, entropy: &Entropy) -> WrappedKey {
+    let wrapped = master_cipher(master).seal(entropy, wrapping("root", NOBODY, root.id), root.key.expose());
+    WrappedKey { id: root.id, wrapped }
+}
+
 #[cfg(test)]
 impl Vault {
     /// Every key that encrypts, plain, for the test that searches for them.
     pub(super) fn plain_keys(&self, owners: &[ConnectionKey]) -> Vec<[u8; 32]> {
-        let mut keys = vec![*self.root.expose()];
+        let mut keys = vec![*self.root().key.expose()];
         for owner in owners {
             let held = self.held(*owner).expect("a connection of the test");
             keys.push(*held.key.expose());

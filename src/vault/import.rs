@@ -74,7 +74,7 @@ pub fn import(
     let values: Vec<_> = content.values.into_iter().filter_map(|(slot, value)| Some((slot, gone.without(slot, value)?))).collect();
 
     let part = data_dir.join(PART);
-    FileKeyring::clear_away(&part, entropy.clone())?;
+    FileKeyring::at(&part, entropy.clone()).clear_away()?;
     FileKeyring::make(&part, entropy, &listed, &values)?;
     let name = || {
         fs::rename(&part, &folder)?;

@@ -107,6 +107,38 @@ pub trait Keyring: Send + Sync {
     /// When that cannot be made sure.
     fn destroy(&self, slot: Slot) -> Result<(), VaultError>;
 
+    /// Keeps values that are to take the place of those in their slots, all at one moment. Nobody reads them yet; one that was
+    /// staged before for the same slot is wiped.
+    ///
+    /// # Errors
+    /// When they cannot be made durable.
+    fn stage(&self, values: &[(Slot, Vec<u8>)]) -> Result<(), VaultError>;
+
+    /// Wipes what is staged for a slot.
+    ///
+    /// # Errors
+    /// When that cannot be made sure.
+    fn unstage(&self, slot: Slot) -> Result<(), VaultError>;
+
+    /// Wipes everything that is staged, or was replaced by a turn before.
+    ///
+    /// # Errors
+    /// When that cannot be made sure.
+    fn unstage_all(&self) -> Result<(), VaultError>;
+
+    /// Lets what is staged take its place, durable before this returns; after a crash everything has, or nothing. Called while
+    /// nobody reads or writes, with every occupied slot staged. The root that was replaced is wiped before this returns.
+    ///
+    /// # Errors
+    /// With nothing changed; but [`VaultError::TurnUnfinished`] once it is decided.
+    fn turn(&self) -> Result<(), VaultError>;
+
+    /// Wipes what the last turn replaced.
+    ///
+    /// # Errors
+    /// When that cannot be made sure; opening the keyring does it then.
+    fn settle(&self) -> Result<(), VaultError>;
+
     /// Every occupied slot.
     ///
     /// # Errors

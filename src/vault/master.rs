@@ -11,7 +11,12 @@ use zeroize::Zeroizing;
 
 use crate::ids::Entropy;
 use crate::secret::Secret;
+use crate::vault::FileKeyring;
 use crate::vault::VaultError;
+use crate::vault::files::same_file;
+use crate::vault::files::sync_folder;
+use crate::vault::hierarchy::FOLDER;
+use crate::vault::hierarchy::open_root;
 
 /// What is appended to the data directory's name for the key file beside it.
 const SUFFIX: &str = ".master.key";
@@ -52,17 +57,14 @@ impl MasterKey {
         Ok(full.with_file_name(name))
     }
 
-    /// The key that [`MasterKey::create_beside`] left, when there is one.
+    /// The key that [`MasterKey::create_beside`] left, when there is one. A rotation that a crash cut short is settled: of the
+    /// old and the new key file the one stays that opens the keyring. Called by whoever holds the data directory.
     ///
     /// # Errors
     /// When the file is there but cannot be read or holds no key.
-    pub fn read_beside(data_dir: &Path) -> Result<Option<Self>, VaultError> {
-        let path = Self::path_beside(data_dir)?;
-        match fs::read_to_string(&path) {
-            Ok(text) => Self::from_base64(&Zeroizing::new(text)).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(VaultError::io("read", &path, source)),
-        }
+    pub fn read_beside(data_dir: &Path, entropy: &Entropy) -> Result<Option<Self>, VaultError> {
+        let beside = Beside::of(data_dir)?;
+        if beside.next.exists() || beside.former.exists() { beside.settle(data_dir, entropy) } else { read(&beside.path) }
     }
 
     /// Makes a master key and writes it, durably and readable by its owner alone, beside the data directory.
@@ -70,25 +72,145 @@ impl MasterKey {
     /// # Errors
     /// When there is a key file already: it may be the only key to something.
     pub fn create_beside(data_dir: &Path, entropy: &Entropy) -> Result<Self, VaultError> {
-        let path = Self::path_beside(data_dir)?;
-        let key = MasterKey(Secret::new(entropy.bytes()));
-        let text = Zeroizing::new(BASE64.encode(key.expose()) + "\n");
-        let write = || {
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
-        };
-        write().map_err(|source| VaultError::io("create", &path, source))?;
-        Ok(key)
+        create(&Beside::of(data_dir)?.path, entropy)
     }
 
-    /// The key in base64, for the standard input of a process of our own.
-    pub fn to_base64(&self) -> Zeroizing<String> {
-        Zeroizing::new(BASE64.encode(self.expose()))
+    /// Makes the master key that a rotation is about to take into use, in a file beside the one of now.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn stage_beside(data_dir: &Path, entropy: &Entropy) -> Result<Self, VaultError> {
+        let next = Beside::of(data_dir)?.next;
+        wipe(&next, entropy)?;
+        create(&next, entropy)
+    }
+
+    /// Lets the staged key file take the place of the one beside the data directory, which is wiped: the rotation has taken
+    /// place. Where it lies now.
+    ///
+    /// # Errors
+    /// When a file cannot be moved or wiped; [`MasterKey::read_beside`] goes on from there.
+    pub fn promote_beside(data_dir: &Path, entropy: &Entropy) -> Result<PathBuf, VaultError> {
+        let beside = Beside::of(data_dir)?;
+        beside.promote(entropy)?;
+        Ok(beside.path)
+    }
+
+    /// Wipes a staged key file: the rotation has not taken place.
+    ///
+    /// # Errors
+    /// When it cannot be wiped.
+    pub fn unstage_beside(data_dir: &Path, entropy: &Entropy) -> Result<(), VaultError> {
+        wipe(&Beside::of(data_dir)?.next, entropy)
+    }
+
+    /// Wipes the key file beside the data directory: it opens nothing any more.
+    ///
+    /// # Errors
+    /// When it cannot be wiped.
+    pub fn destroy_beside(data_dir: &Path, entropy: &Entropy) -> Result<(), VaultError> {
+        wipe(&Beside::of(data_dir)?.path, entropy)
+    }
+
+    /// The text from which [`MasterKey::from_base64`] reads this key.
+    pub fn to_base64(&self) -> Secret<String> {
+        Secret::new(BASE64.encode(self.expose()))
     }
 
     pub(super) fn expose(&self) -> &[u8; 32] {
         self.0.expose()
     }
+}
+
+/// The key file beside a data directory, and the two that a rotation has for a moment.
+struct Beside {
+    path: PathBuf,
+    /// The key that is about to be taken into use.
+    next: PathBuf,
+    /// The key that was in use, about to be wiped.
+    former: PathBuf,
+}
+
+impl Beside {
+    fn of(data_dir: &Path) -> Result<Self, VaultError> {
+        let path = MasterKey::path_beside(data_dir)?;
+        let with = |suffix: &str| {
+            let mut name = path.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        Ok(Beside { next: with(".new"), former: with(".old"), path })
+    }
+
+    /// The one of two keys that opens the keyring; the other one's file is wiped. When neither does, all is left as it is.
+    fn settle(&self, data_dir: &Path, entropy: &Entropy) -> Result<Option<MasterKey>, VaultError> {
+        // A key file that was being written when the power went is none, and the keyring is under the other key.
+        if let Ok(Some(next)) = read(&self.next)
+            && next.opens(data_dir, entropy)
+        {
+            self.promote(entropy)?;
+            return Ok(Some(next));
+        }
+        let kept = read(&self.path)?;
+        if kept.as_ref().is_some_and(|kept| kept.opens(data_dir, entropy)) {
+            wipe(&self.next, entropy)?;
+            self.wipe_former(entropy)?;
+        }
+        Ok(kept)
+    }
+
+    fn promote(&self, entropy: &Entropy) -> Result<(), VaultError> {
+        let moved = || {
+            if self.path.exists() && !self.former.exists() {
+                fs::hard_link(&self.path, &self.former)?;
+            }
+            fs::rename(&self.next, &self.path)?;
+            sync_folder(self.path.parent().unwrap_or(Path::new("/")))
+        };
+        moved().map_err(|source| VaultError::io("replace", &self.path, source))?;
+        self.wipe_former(entropy)
+    }
+
+    /// What is another name of the key in use is unlinked only.
+    fn wipe_former(&self, entropy: &Entropy) -> Result<(), VaultError> {
+        if same_file(&self.former, &self.path) {
+            return fs::remove_file(&self.former).map_err(|source| VaultError::io("clear away", &self.former, source));
+        }
+        wipe(&self.former, entropy)
+    }
+}
+
+impl MasterKey {
+    /// Whether the keyring of a data directory opens under this key, or will once a decided rotation is finished.
+    fn opens(&self, data_dir: &Path, entropy: &Entropy) -> bool {
+        // Looked at and not opened: the keyring may be at work.
+        let keyring = FileKeyring::at(&data_dir.join(FOLDER), entropy.clone());
+        open_root(&keyring.to_be(), self).is_ok()
+    }
+}
+
+fn read(path: &Path) -> Result<Option<MasterKey>, VaultError> {
+    match fs::read_to_string(path) {
+        Ok(text) => MasterKey::from_base64(&Zeroizing::new(text)).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(VaultError::io("read", path, source)),
+    }
+}
+
+fn create(path: &Path, entropy: &Entropy) -> Result<MasterKey, VaultError> {
+    let key = MasterKey(Secret::new(entropy.bytes()));
+    let text = Zeroizing::new(BASE64.encode(key.expose()) + "\n");
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        sync_folder(path.parent().unwrap_or(Path::new("/")))
+    };
+    write().map_err(|source| VaultError::io("create", path, source))?;
+    Ok(key)
+}
+
+fn wipe(path: &Path, entropy: &Entropy) -> Result<(), VaultError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    FileKeyring::at(folder, entropy.clone()).wipe(path).map_err(|source| VaultError::io("wipe", path, source))
 }

@@ -1,8 +1,9 @@
 //! The keyring and what is sealed under it.
 //!
 //! ```text
-//! master -> root -> tenant -> connection -> extent        wraps; each key is random, none is derived from the one above
+//! master -> root -> tenant -> connection                  wraps; each key is random, none is derived from the one above
 //!                     |           '-> index, commitment and sealing subkeys (HKDF), which die with it
+//!                     |-> extent, in its connection's file
 //!                     '-> credential, revoking           a secret can go while the data stays
 //! ```
 //!
@@ -21,11 +22,13 @@ mod keyring;
 mod keys;
 mod list;
 mod master;
+mod rotation;
 mod seal;
 mod secrets;
 mod signing;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod wrapped;
 
 use std::io;
@@ -50,6 +53,7 @@ pub use keys::ExtentKey;
 pub use keys::Purpose;
 pub use keys::SEAL_OVERHEAD;
 pub use master::MasterKey;
+pub use rotation::Rotation;
 pub use signing::PublicKey;
 pub use signing::SigningKey;
 pub use signing::SigningUse;
@@ -189,6 +193,16 @@ pub enum VaultError {
         path: PathBuf,
         /// The first entry that differs, counted from 1.
         entry: usize,
+    },
+    /// A rotation was decided, and not all of its files are in place.
+    #[error(
+        "the new master key holds, but not every key in {folder:?} is in its place; mend the disk, then end headgate and start it with the new master key"
+    )]
+    TurnUnfinished {
+        /// Where.
+        folder: PathBuf,
+        /// Why not.
+        source: io::Error,
     },
     /// The file system refused.
     #[error("cannot {act} {path:?}")]

@@ -47,7 +47,7 @@ impl Vault {
         let _change = self.changing();
         let held = match self.secret_key(kind, owner)? {
             Some(held) => held,
-            None => self.make(secret_slot(kind, owner), kind.as_str(), owner, &self.tenant_of(owner)?.key)?,
+            None => self.make(secret_slot(kind, owner), kind.as_str(), owner, &self.tenant_of(&self.root(), owner)?.key)?,
         };
         let detail = generation.to_be_bytes();
         Ok(held.key.seal(&self.entropy, Place { purpose: "secret", owner, key: held.id, detail: &detail }, plain))
@@ -63,7 +63,8 @@ impl Vault {
     /// Read from the keyring at each use, so that no copy of it stays in memory.
     fn secret_key(&self, kind: KeyKind, owner: ConnectionKey) -> Result<Option<Held<Cipher>>, VaultError> {
         self.refuse_destroyed(kind, owner)?;
-        self.kept(secret_slot(kind, owner), kind.as_str(), owner, &self.tenant_of(owner)?.key)
+        let root = self.root();
+        self.kept(secret_slot(kind, owner), kind.as_str(), owner, &self.tenant_of(&root, owner)?.key)
     }
 }
 

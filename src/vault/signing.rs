@@ -95,7 +95,8 @@ impl Vault {
     /// # Errors
     /// When the keyring's value is missing or damaged.
     pub fn signing_key(&self, signs: SigningUse) -> Result<SigningKey, VaultError> {
-        self.signing()?.current(signs, &self.root)
+        let root = self.root();
+        self.signing()?.current(signs, &root.key)
     }
 
     /// The name under which this installation signs: the origin of its log.
@@ -121,7 +122,7 @@ impl Vault {
     pub fn signing_rotate(&self, signs: SigningUse) -> Result<(), VaultError> {
         let _change = self.changing();
         let mut file = self.signing()?;
-        file.add(signs, &self.root, &self.entropy, self.clock.now());
+        file.add(signs, &self.root().key, &self.entropy, self.clock.now());
         self.put(Slot::Signing, &file)
     }
 
@@ -176,6 +177,17 @@ impl SigningFile {
         };
         let live = self.keys.iter().find(|kept| kept.public.signs == signs && kept.wrapped.is_some());
         live.and_then(open).ok_or(VaultError::Malformed { slot: Slot::Signing })
+    }
+
+    /// The same keys, wrapped by another root key; none when one does not open.
+    pub(super) fn rewrapped(mut self, before: &Cipher, after: &Cipher, entropy: &Entropy) -> Option<Self> {
+        for kept in &mut self.keys {
+            if let Some(wrapped) = &mut kept.wrapped {
+                let place = place(kept.public.signs, &kept.public.key);
+                *wrapped = after.seal(entropy, place, before.open(place, wrapped).ok()?.expose());
+            }
+        }
+        Some(self)
     }
 
     pub(super) fn public(&self) -> Vec<PublicKey> {

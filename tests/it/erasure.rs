@@ -24,7 +24,7 @@ use crate::support::installation::Installation;
 use crate::support::installation::copy;
 use crate::support::installation::text;
 
-/// Two connections of two tenants that pulled the same shop; one of them is erased later.
+/// Two connections of two tenants that pulled the same shop; one of them is erased later, by itself or with its tenant.
 struct Scene {
     sandbox: Sandbox,
     installation: Installation,
@@ -34,11 +34,20 @@ struct Scene {
     stays: String,
     /// A record of each.
     records: [String; 2],
+    /// What is erased.
+    scope: Scope,
+}
+
+/// What an erasure covers.
+#[derive(Clone, Copy, PartialEq)]
+enum Scope {
+    Connection,
+    Tenant,
 }
 
 impl Scene {
     /// Lives up to the moment before the erasure, and stops the server.
-    async fn before() -> Self {
+    async fn before(scope: Scope) -> Self {
         let sandbox = Sandbox::start(sandbox::Options { records: 60, ..Default::default() }).await.unwrap();
         let installation = Installation::new(&sandbox.address().to_string());
         let server = installation.serve(Some(&sandbox)).await;
@@ -55,14 +64,23 @@ impl Scene {
         }
         assert_eq!(server.stop(), 0);
         let [gone, stays] = connections.try_into().unwrap();
-        Scene { sandbox, installation, gone, stays, records: records.try_into().unwrap() }
+        Scene { sandbox, installation, gone, stays, records: records.try_into().unwrap(), scope }
     }
 
-    /// Erases one connection with a certificate, and stops; the erasure.
+    fn scope(&self) -> Value {
+        match self.scope {
+            Scope::Connection => serde_json::json!({"connection": self.gone}),
+            Scope::Tenant => serde_json::json!({"tenant": "acme"}),
+        }
+    }
+
+    /// Erases the scope with a certificate, and stops; the erasure.
     async fn erase(&self) -> Value {
         let server = self.installation.serve(Some(&self.sandbox)).await;
         let client = server.client();
-        let erasure = client.erase(&self.gone).await.unwrap();
+        let asked = client.post("/v1/erasures", serde_json::json!({"scope": self.scope(), "revoke": true})).await.unwrap();
+        let erasure = text(&asked, "id");
+        client.post(&format!("/v1/erasures/{erasure}/approve"), serde_json::json!({})).await.unwrap();
         let complete = client.complete(&erasure).await.unwrap();
         assert_eq!(server.stop(), 0);
         complete
@@ -84,8 +102,24 @@ impl Scene {
         let (status, answer) =
             client.ask(Method::POST, &format!("/v1/connections/{}/runs", self.gone), Some(serde_json::json!({}))).await.unwrap();
         assert_eq!(status, 409, "{answer}");
+        if self.scope == Scope::Tenant {
+            is_closed(&client, &self.sandbox).await;
+        }
         assert_eq!(server.stop(), 0);
     }
+}
+
+/// Nothing new comes under the name of a tenant that is erased, whatever the store remembers of it.
+async fn is_closed(client: &Client, sandbox: &Sandbox) {
+    let policy = client.get("/v1/policy").await.unwrap();
+    let acknowledged: Vec<&Value> = policy["acknowledgements"].as_array().unwrap().iter().map(|point| &point["id"]).collect();
+    let consent = serde_json::json!({
+        "person": "P", "organisation": "O", "policy_version": policy["version"], "purposes": ["fulfilment"], "acknowledged": acknowledged,
+    });
+    let order =
+        serde_json::json!({"connector": "sandbox", "tenant": "acme", "config": {"base_url": sandbox.base_url()}, "consent": consent});
+    let (status, answer) = client.ask(Method::POST, "/v1/connections", Some(order)).await.unwrap();
+    assert!(status == 409 && text(&answer, "detail").contains("not used again"), "{status} {answer}");
 }
 
 /// No record, no list and no search gives anything of an erased connection.
@@ -109,7 +143,17 @@ fn put_back(copied: &Path, directory: &Path) {
 /// opens: not through the binary, and not by hand with the vault on the old blocks.
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_from_before_do_not_open() {
-    let scene = Scene::before().await;
+    copies_do_not_open(Scope::Connection).await;
+}
+
+/// The same of a tenant.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_from_before_a_tenants_end_do_not_open() {
+    copies_do_not_open(Scope::Tenant).await;
+}
+
+async fn copies_do_not_open(scope: Scope) {
+    let scene = Scene::before(scope).await;
     let data = scene.installation.data();
     let before = scene.installation.beside("before");
     copy(&data, &before);
@@ -172,11 +216,21 @@ fn certificate_lists_what_is_kept(scene: &Scene, erasure: &Value) {
 /// them: keys destroyed and nothing told in the store; keys listed and not yet wiped; swept in part.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_resumes_between_its_steps() {
-    let scene = Scene::before().await;
+    resumes(Scope::Connection).await;
+}
+
+/// The same of a tenant.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_erasure_resumes_between_its_steps() {
+    resumes(Scope::Tenant).await;
+}
+
+async fn resumes(scope: Scope) {
+    let scene = Scene::before(scope).await;
     let data = scene.installation.data();
     let server = scene.installation.serve(Some(&scene.sandbox)).await;
     let client = server.client();
-    let body = serde_json::json!({"scope": {"connection": scene.gone}, "revoke": true});
+    let body = serde_json::json!({"scope": scene.scope(), "revoke": true});
     let erasure = text(&client.post("/v1/erasures", body).await.unwrap(), "id");
     assert_eq!(server.stop(), 0);
     let requested = scene.installation.beside("requested");
@@ -196,6 +250,11 @@ async fn an_erasure_resumes_between_its_steps() {
     put_back(&requested, &data);
     put_back(&complete.join("keyring"), &data.join("keyring"));
     goes_on(&scene, &erasure).await;
+    // A keyring and a list of before the erasure, beside a store that knows of it: destroyed again.
+    put_back(&complete, &data);
+    put_back(&requested.join("keyring"), &data.join("keyring"));
+    scene.serves_the_rest().await;
+    assert!(!data.join("keyring/connections/1-1").exists());
     // The store is done, and segment files came back.
     put_back(&complete, &data);
     copy(&requested.join("segments"), &data.join("segments"));

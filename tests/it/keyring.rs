@@ -4,9 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use data_encoding::BASE64;
+use headgate::sandbox;
+use headgate::sandbox::Sandbox;
 
 use crate::support::installation::Ended;
 use crate::support::installation::Installation;
+use crate::support::installation::copy;
 
 fn refused(ended: &Ended, code: i32, words: &[&str]) {
     assert_eq!(ended.code, code, "{ended:?}");
@@ -101,4 +104,80 @@ async fn foreign_and_held_directories_are_told() {
     assert_eq!(installation.run(&["connections", "list"]).code, 0, "other commands go through the holder");
     assert_eq!(server.stop(), 0);
     assert_eq!(installation.run(&["connections", "list"]).code, 0);
+}
+
+/// Goal: a rotation changes the keys under a running server, which goes on; afterwards the new master key opens the directory
+/// and the old one does not, not even with the keyring of before beside the store of today.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_changes_the_master_key() {
+    let sandbox = Sandbox::start(sandbox::Options { records: 60, ..Default::default() }).await.unwrap();
+    let installation = Installation::new(&sandbox.address().to_string());
+    let server = installation.serve(Some(&sandbox)).await;
+    let client = server.client();
+    let connection = client.connect("acme", &sandbox).await.unwrap();
+    client.pull(&connection).await.unwrap();
+    let beside = installation.beside("data.master.key");
+    let first = fs::read_to_string(&beside).unwrap();
+    let before = installation.beside("keyring-before");
+    copy(&installation.data().join("keyring"), &before);
+
+    let rotated = installation.result(&["keyring", "rotate"]);
+    assert_eq!((&rotated["master_key_file"], &rotated["old_key_wiped"]), (&beside.to_str().unwrap().into(), &true.into()));
+    assert!(fs::read_to_string(&beside).unwrap() != first && !installation.beside("data.master.key.new").exists());
+    sandbox.advance();
+    let runs = client.pull(&connection).await.unwrap();
+    assert!(runs.iter().all(|run| run["state"] == "complete"), "{runs:?}");
+    let second = client.connect("globex", &sandbox).await.unwrap();
+    client.pull(&second).await.unwrap();
+    assert_eq!(server.stop(), 0);
+
+    let old = installation.beside("old.key");
+    fs::write(&old, &first).unwrap();
+    let with = |key: &str| installation.run(&["--master-key-file", key, "connections", "list"]);
+    refused(&with(old.to_str().unwrap()), 1, &["not the one"]);
+    let records = |key: &str| {
+        let arguments = ["--master-key-file", key, "records", &connection, "--stream", "orders", "--limit", "3"];
+        installation.run(&arguments)
+    };
+    assert_eq!(records(beside.to_str().unwrap()).code, 0);
+    assert_eq!(installation.run(&["audit", "verify"]).code, 0);
+
+    // To a key that the operator keeps, without a server: the file beside is wiped, and nobody looks for it again.
+    let kept = installation.beside("kept.key");
+    fs::write(&kept, BASE64.encode(&[5; 32])).unwrap();
+    let kept = kept.to_str().unwrap();
+    let rotated = installation.result(&["keyring", "rotate", "--new-master-key-file", kept]);
+    assert_eq!((&rotated["master_key_file"], &rotated["old_key_wiped"]), (&serde_json::Value::Null, &true.into()));
+    assert!(!beside.exists());
+    refused(&installation.run(&["connections", "list"]), 1, &["HEADGATE_MASTER_KEY", "--master-key-file"]);
+    assert_eq!(records(kept).code, 0);
+    let unnamed = installation.run(&["--master-key-file", kept, "keyring", "rotate"]);
+    refused(&unnamed, 1, &["--new-master-key-file"]);
+    refused(&installation.run(&["--master-key-file", kept, "keyring", "rotate", "--new-master-key-file", kept]), 1, &["of now"]);
+    let malformed = installation.run(&["--master-key-file", kept, "keyring", "rotate", "--new-master-key-command", "echo no-key"]);
+    refused(&malformed, 2, &["--master-key-command", "32 bytes"]);
+    assert_eq!(records(kept).code, 0, "a refused rotation changed something");
+
+    // One old key file in today's keyring opens nothing.
+    fs::copy(before.join("tenants/1"), installation.data().join("keyring/tenants/1")).unwrap();
+    assert_eq!(records(kept).code, 1);
+}
+
+/// An export is the operator's alone, is told in the log before it is made, and never overwrites a file.
+#[test]
+fn an_export_is_made_once_and_told() {
+    let installation = ready();
+    let file = installation.beside("keyring.export");
+    let path = file.to_str().unwrap();
+    let export = installation.result(&["keyring", "export", "--to", path, "--expires", "40d"]);
+    assert_eq!((export["file"].as_str(), export["bytes"].as_u64()), (Some(path), Some(fs::metadata(&file).unwrap().len())));
+    let entries = installation.result(&["audit", "tail"]);
+    let told = entries["items"].as_array().unwrap().iter().map(|entry| &entry["entry"]).find(|entry| entry["action"] == "keyring exported");
+    let digest = ring::digest::digest(&ring::digest::SHA256, &fs::read(&file).unwrap());
+    assert_eq!(told.unwrap()["commitment"], data_encoding::HEXLOWER.encode(digest.as_ref()));
+    let bytes = fs::read(&file).unwrap();
+    refused(&installation.run(&["keyring", "export", "--to", path]), 1, &["never overwrites"]);
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    refused(&installation.run(&["keyring", "export", "--to", "/nowhere/at/all"]), 1, &["does not exist"]);
+    refused(&installation.run(&["keyring", "export", "--to", path, "--expires", "91d"]), 2, &["1 to 90"]);
 }

@@ -93,7 +93,7 @@ fn open(directory: &Path) -> House {
     let log = audit::Log::new(store.clone(), vault.clone());
     let ground = (clock.clone(), entropy.clone(), true);
     let revocations = Revocations::new(store.clone(), vault.clone(), connections.clone(), Arc::new(NoEndpoint), ground);
-    let ground = Ground { clock: clock.clone(), entropy: entropy.clone(), test: true };
+    let ground = Ground { belongings: Arc::new(store.clone()), clock: clock.clone(), entropy: entropy.clone(), test: true };
     let erasures = Erasures::new(connections.clone(), intake.clone(), store.clone(), vault.clone(), log.clone(), ground);
     let reader = Reader::new(store.clone(), vault);
     House { store, connections, intake, reader, revocations, erasures, log, clock, entropy }
@@ -247,7 +247,7 @@ async fn a_record_lives_and_ends() {
     let kept = house.reader.record(found[0], None).unwrap().unwrap();
     assert_eq!(kept.tag().content_digest, newest.tag().content_digest);
 
-    let asked = house.erasures.request(connection.id, None, Actor::Local).await.unwrap();
+    let asked = house.erasures.request(house.erasures.plan(connection.id).unwrap(), None, Actor::Local).await.unwrap();
     assert_eq!((asked.counts.records, asked.counts.versions), (100, 102));
     house.erasures.approve(asked.id, Actor::Local).await.unwrap();
     assert!(house.reader.record(found[0], None).is_err(), "a record opened after its keys were destroyed");

@@ -23,3 +23,4 @@ mod readme;
 mod record;
 mod services;
 mod shipstation;
+mod tenants;

@@ -37,6 +37,9 @@ pub async fn create(State(api): State<Arc<Api>>, by: Principal, Json(order): Jso
         }
         _ => {}
     }
+    if let Some(tenant) = &order.tenant {
+        api.services.tenants.must_be_open(tenant).await?;
+    }
     let now = api.clock.now();
     let id = KeyId::new(now, &api.entropy);
     let text = key::mint(id, &api.entropy);

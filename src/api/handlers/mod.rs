@@ -12,3 +12,4 @@ pub mod records;
 pub mod revocations;
 pub mod runs;
 pub mod sessions;
+pub mod tenants;

@@ -119,6 +119,7 @@ impl House {
             consents: fake.clone(),
             audit: fake.clone(),
             connectors: fake.clone(),
+            tenants: fake.clone(),
             keyring: fake.clone(),
             ground: fake.clone(),
         };
@@ -562,7 +563,30 @@ impl Connectors for Fake {
     }
 }
 
+impl Tenants for Fake {
+    fn list(&self, _: PageOrder) -> Reply<'_, List<wire::tenant::Tenant>> {
+        done(Ok(List::new(vec![a_tenant()], None)))
+    }
+
+    fn get<'a>(&'a self, _: &'a TenantId) -> Reply<'a, wire::tenant::Tenant> {
+        done(Ok(a_tenant()))
+    }
+
+    fn must_be_open<'a>(&'a self, _: &'a TenantId) -> Reply<'a, ()> {
+        done(Ok(()))
+    }
+}
+
+fn a_tenant() -> wire::tenant::Tenant {
+    let (tenant, state) = (tenant("acme"), "active".into());
+    wire::tenant::Tenant { tenant, state, created_at: Timestamp::UNIX_EPOCH, connections: 1, erasure: None }
+}
+
 impl Keyring for Fake {
+    fn rotate<'a>(&'a self, _: &'a Principal, _: wire::keyring::RotationOrder) -> Reply<'a, wire::keyring::Rotated> {
+        done(Ok(wire::keyring::Rotated { rotated_at: Timestamp::UNIX_EPOCH, master_key_file: None, old_key_wiped: false }))
+    }
+
     fn export<'a>(&'a self, _: &'a Principal, order: wire::keyring::ExportOrder) -> Reply<'a, wire::keyring::Exported> {
         let file = order.to.display().to_string();
         let at = Timestamp::UNIX_EPOCH;

@@ -1,20 +1,57 @@
-//! Copies of the keyring.
+//! The keyring rotated, and copied.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::api::wire::schema::Schema;
+use crate::api::wire::schema::boolean;
 use crate::api::wire::schema::integer;
+use crate::api::wire::schema::nullable;
 use crate::api::wire::schema::object;
 use crate::api::wire::schema::short_text;
 use crate::api::wire::schema::string;
 use crate::api::wire::schema::time;
 use crate::clock::Timestamp;
+use crate::secret::Secret;
 use crate::vault::EXPORT_LIFE_DAYS;
 use crate::vault::EXPORT_LIFE_DAYS_MAX;
+
+/// A rotation, asked for.
+#[derive(Debug, Deserialize)]
+pub struct RotationOrder {
+    /// The new master key, in base64; without one, the key beside the data directory is replaced by one that is made.
+    #[serde(default, deserialize_with = "kept_secret")]
+    pub master_key: Option<Secret<String>>,
+}
+
+fn kept_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret<String>>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
+}
+
+/// The schema of [`RotationOrder`].
+pub const ROTATION_ORDER: Schema =
+    Schema { name: "KeyringRotationOrder", make: || object(&[], &[("master_key", nullable(short_text(100)))]) };
+
+/// A rotation, done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// When.
+    pub rotated_at: Timestamp,
+    /// The file of the new master key, when Headgate made it.
+    pub master_key_file: Option<String>,
+    /// Whether the old master key lay beside the data directory, and was overwritten there.
+    pub old_key_wiped: bool,
+}
+
+/// The schema of [`Rotated`].
+pub const ROTATED: Schema = Schema {
+    name: "KeyringRotation",
+    make: || object(&[("rotated_at", time()), ("master_key_file", nullable(string())), ("old_key_wiped", boolean())], &[]),
+};
 
 /// An export, asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -17,3 +17,4 @@ pub mod run;
 pub mod schema;
 pub mod session;
 pub mod store;
+pub mod tenant;

@@ -50,6 +50,8 @@ pub const ALL: &[Schema] = &[
     wire::key::NEW_KEY,
     wire::keyring::EXPORT_ORDER,
     wire::keyring::EXPORTED,
+    wire::keyring::ROTATION_ORDER,
+    wire::keyring::ROTATED,
     wire::lineage::ORIGIN,
     wire::lineage::GRAPH,
     wire::lineage::KEY_MATCHES,
@@ -67,6 +69,8 @@ pub const ALL: &[Schema] = &[
     wire::run::PULL_ORDER,
     wire::session::ORDER,
     wire::session::OPENED,
+    wire::tenant::TENANT,
+    wire::tenant::TENANTS,
 ];
 
 /// A refusal, as RFC 9457 shapes it.

@@ -96,7 +96,7 @@ impl Scrub<'_> {
             return;
         }
         for table in TABLES.iter().filter(|table| table.erasure() == Erasure::Removed) {
-            match self.ground.store.raw_of_connection(*table, owner, ROWS_AT_ONCE) {
+            match self.ground.store.raw_below(*table, &owner.to_bytes(), ROWS_AT_ONCE) {
                 Ok(rows) if rows.is_empty() => {}
                 Ok(rows) => {
                     let what = format!("{} rows or more of `{}` are left of {}, which is erased", rows.len(), table.name(), connection.id);

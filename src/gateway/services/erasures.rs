@@ -14,13 +14,11 @@ use crate::api::services::Scope;
 use crate::api::wire::erasure::Counts;
 use crate::api::wire::erasure::Erasure;
 use crate::api::wire::erasure::Order;
-use crate::connection::Connection;
 use crate::connection::Connections;
-use crate::connection::State;
 use crate::erasure;
 use crate::erasure::ErasureRow;
 use crate::erasure::ErasureState;
-use crate::erasure::kept;
+use crate::erasure::Plan;
 use crate::gateway::services::problems::place;
 use crate::gateway::services::visible;
 use crate::ids::ErasureId;
@@ -42,14 +40,14 @@ impl Erasures {
         Erasures { erasures, revocations, connections }
     }
 
-    /// The connection that the scope holds whole. What the caller may not see comes first, so that a scope which this
-    /// version does not erase tells nothing of it.
-    fn connection(&self, by: &Principal, scope: &Value) -> Result<Connection, Problem> {
+    /// What the scope covers. What the caller may not see comes first, so that a scope which this version does not erase tells
+    /// nothing of it.
+    fn plan(&self, by: &Principal, scope: &Value) -> Result<Plan, Problem> {
         let text = |member: &str| scope.get(member).and_then(Value::as_str);
         if let Some(text) = text("connection") {
             let id = text.parse().map_err(|_| Problem::not_found("connection", text))?;
             let connection = visible::connection(&self.connections, by.scope(), id)?;
-            return if scope.get("stream").is_none() { Ok(connection) } else { Err(narrower()) };
+            return if scope.get("stream").is_none() { Ok(self.erasures.plan(connection.id)?) } else { Err(narrower()) };
         }
         if let Some(text) = text("record") {
             let id: RecordId = text.parse().map_err(|_| Problem::not_found("record", text))?;
@@ -58,6 +56,9 @@ impl Erasures {
         if let Some(text) = text("tenant") {
             let tenant: TenantId = text.parse().map_err(|_| Problem::not_found("tenant", text))?;
             by.must_see(&tenant)?;
+            if scope.get("subject").is_none() {
+                return Ok(self.erasures.plan_tenant(&tenant)?);
+            }
         }
         Err(narrower())
     }
@@ -73,16 +74,18 @@ impl services::Erasures for Erasures {
     /// A dry run tells what there is to erase whether or not the connection is revoked yet.
     fn request<'a>(&'a self, by: &'a Principal, order: Order, dry_run: bool) -> Reply<'a, Erasure> {
         async move {
-            let connection = self.connection(by, &order.scope)?;
+            let plan = self.plan(by, &order.scope)?;
             if dry_run {
-                let counts = self.erasures.plan(connection.id)?.counts;
-                return Ok(planned(&connection, order.reason, counts));
+                return Ok(planned(&plan, order.reason));
             }
-            if order.revoke && !matches!(connection.state, State::Revoked(_) | State::Erased(_)) {
-                let scope = revocation::Scope::Connection(connection.id);
+            if order.revoke && plan.unrevoked.is_some() {
+                let scope = match plan.scope {
+                    erasure::Scope::Connection { connection, .. } => revocation::Scope::Connection(connection),
+                    erasure::Scope::Tenant { .. } => revocation::Scope::Tenant(plan.tenant.clone()),
+                };
                 self.revocations.revoke(&scope, order.reason.clone(), &by.actor()).await?;
             }
-            Ok(shown(self.erasures.request(connection.id, order.reason, by.actor()).await?))
+            Ok(shown(self.erasures.request(plan, order.reason, by.actor()).await?))
         }
         .boxed()
     }
@@ -124,17 +127,17 @@ impl services::Erasures for Erasures {
 }
 
 fn narrower() -> Problem {
-    Problem::member("/scope", "unsupported", "this version of Headgate erases whole connections: name one by `connection` alone")
+    Problem::member("/scope", "unsupported", "this version of Headgate erases whole connections and tenants: name one of them alone")
 }
 
-fn planned(connection: &Connection, reason: Option<String>, counts: erasure::Counts) -> Erasure {
+fn planned(plan: &Plan, reason: Option<String>) -> Erasure {
     Erasure {
         id: None,
         state: "planned".into(),
-        scope: json!({ "connection": connection.id }),
+        scope: scope_shown(&plan.scope, &plan.tenant),
         reason,
-        counts: Counts { records: counts.records, versions: counts.versions },
-        kept: what_stays(),
+        counts: Counts { records: plan.counts.records, versions: plan.counts.versions },
+        kept: what_stays(&plan.scope),
         certificate: None,
         requested_at: None,
         completed_at: None,
@@ -146,16 +149,20 @@ fn shown(row: ErasureRow) -> Erasure {
     Erasure {
         id: Some(row.id),
         state: row.state.name().into(),
-        scope: json!({ "connection": row.connection }),
+        scope: scope_shown(&row.scope, &row.tenant),
         reason: row.reason,
         counts: Counts { records: row.counts.records, versions: row.counts.versions },
-        kept: what_stays(),
+        kept: what_stays(&row.scope),
         certificate: is_complete.then(|| format!("/v1/erasures/{}/certificate", row.id)),
         requested_at: Some(row.requested_at),
         completed_at: row.completed_at,
     }
 }
 
-fn what_stays() -> Vec<Value> {
-    kept().into_iter().map(|(what, reason)| json!({ "what": what, "reason": reason })).collect()
+fn scope_shown(scope: &erasure::Scope, tenant: &TenantId) -> Value {
+    serde_json::to_value(scope.named(tenant)).unwrap_or_default()
+}
+
+fn what_stays(scope: &erasure::Scope) -> Vec<Value> {
+    scope.kept().into_iter().map(|(what, reason)| json!({ "what": what, "reason": reason })).collect()
 }

@@ -1,10 +1,12 @@
-//! The keyring: copies of it.
+//! The keyring: rotated, and copied.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use jiff::SignedDuration;
+use tokio::sync::Mutex;
 
 use crate::api::principal::Principal;
 use crate::api::problem::Problem;
@@ -12,12 +14,17 @@ use crate::api::services;
 use crate::api::services::Reply;
 use crate::api::wire::keyring::ExportOrder;
 use crate::api::wire::keyring::Exported;
+use crate::api::wire::keyring::Rotated;
+use crate::api::wire::keyring::RotationOrder;
 use crate::audit::Action;
 use crate::audit::Entry;
 use crate::audit::Log;
 use crate::clock::Clock;
 use crate::gateway::services::visible;
+use crate::ids::Entropy;
 use crate::vault::Export;
+use crate::vault::MasterKey;
+use crate::vault::Rotation;
 use crate::vault::Vault;
 use crate::vault::VaultError;
 
@@ -26,12 +33,54 @@ pub struct Keyring {
     vault: Arc<Vault>,
     log: Log,
     clock: Clock,
+    data: PathBuf,
+    entropy: Entropy,
+    /// One rotation at a time.
+    rotating: Mutex<()>,
+}
+
+/// The new master key of a rotation, and what becomes of the key file beside the data directory.
+struct Change {
+    master: MasterKey,
+    /// Whether the new key was made here, in a file that waits beside the old one.
+    made: bool,
+    /// Whether the file beside the data directory holds the key of now.
+    beside: bool,
 }
 
 impl Keyring {
-    /// Over a keyring and the log.
-    pub fn new(vault: Arc<Vault>, log: Log, clock: Clock) -> Self {
-        Keyring { vault, log, clock }
+    /// Over a keyring, the log, and the data directory with the randomness for a key that is made.
+    pub fn new(vault: Arc<Vault>, log: Log, clock: Clock, (data, entropy): (PathBuf, Entropy)) -> Self {
+        Keyring { vault, log, clock, data, entropy, rotating: Mutex::default() }
+    }
+
+    /// The new key: the one that was given, or one made beside the data directory, if the key of now is there.
+    fn change(&self, order: &RotationOrder) -> Result<Change, Problem> {
+        let now = MasterKey::read_beside(&self.data, &self.entropy)?;
+        let beside = now.map(|key| self.vault.is_under(&key)).transpose()?.unwrap_or(false);
+        if let Some(text) = &order.master_key {
+            let master =
+                MasterKey::from_base64(text.expose()).map_err(|error| Problem::member("/master_key", "malformed", error.to_string()))?;
+            if self.vault.is_under(&master)? {
+                return Err(Problem::StateConflict { reason: "that is the master key of now; name another one".into() });
+            }
+            return Ok(Change { master, made: false, beside });
+        }
+        if !beside {
+            let reason = "the master key of now is not beside the data directory, so a new one would not be looked for there; name the new \
+                          one with --new-master-key-file or --new-master-key-command";
+            return Err(Problem::StateConflict { reason: reason.into() });
+        }
+        Ok(Change { master: MasterKey::stage_beside(&self.data, &self.entropy)?, made: true, beside })
+    }
+
+    /// The part of a rotation that can go wrong: until it has ended the old master key holds, and afterwards the new one.
+    async fn turn(&self, by: &Principal, change: &Change) -> Result<(), Problem> {
+        let begun: Rotation = tokio::task::block_in_place(|| self.vault.rotation_begin())?;
+        let mut entry = Entry::new(self.clock.now(), by.actor(), Action::MasterKeyChanged);
+        entry.count = Some(begun.keys());
+        self.log.append(&[entry]).await?;
+        Ok(tokio::task::block_in_place(|| self.vault.rotation_finish(begun, &change.master))?)
     }
 
     /// Tells the log of an export before there is a file: a copy that the log does not know of must not exist.
@@ -46,6 +95,27 @@ impl Keyring {
 }
 
 impl services::Keyring for Keyring {
+    fn rotate<'a>(&'a self, by: &'a Principal, order: RotationOrder) -> Reply<'a, Rotated> {
+        async move {
+            let _rotating = self.rotating.lock().await;
+            let change = tokio::task::block_in_place(|| self.change(&order))?;
+            if let Err(problem) = self.turn(by, &change).await {
+                // Which of two key files holds is looked at, because a rotation may fail after it was decided.
+                let _ = MasterKey::read_beside(&self.data, &self.entropy);
+                return Err(problem);
+            }
+            let (data, entropy) = (&self.data, &self.entropy);
+            let file = tokio::task::block_in_place(|| match change {
+                Change { made: true, .. } => MasterKey::promote_beside(data, entropy).map(Some),
+                Change { beside: true, .. } => MasterKey::destroy_beside(data, entropy).map(|()| None),
+                Change { .. } => Ok(None),
+            })?;
+            let master_key_file = file.map(|path| path.display().to_string());
+            Ok(Rotated { rotated_at: self.clock.now(), master_key_file, old_key_wiped: change.beside })
+        }
+        .boxed()
+    }
+
     fn export<'a>(&'a self, by: &'a Principal, order: ExportOrder) -> Reply<'a, Exported> {
         async move {
             let ExportOrder { to, days } = order;

@@ -15,8 +15,10 @@ mod records;
 mod revocations;
 mod runs;
 mod shape;
+mod tenants;
 mod visible;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::api::services::Services;
@@ -27,6 +29,7 @@ use crate::connection;
 use crate::connection::Definitions;
 use crate::erasure;
 use crate::gateway::scrub::Scrubs;
+use crate::ids::Entropy;
 use crate::lineage::Reader;
 use crate::revocation;
 use crate::run::Pulls;
@@ -64,6 +67,10 @@ pub struct Parts {
     pub scrubs: Scrubs,
     /// The time.
     pub clock: Clock,
+    /// The randomness.
+    pub entropy: Entropy,
+    /// The data directory.
+    pub data: PathBuf,
     /// Whether the data directory was made for tests.
     pub test: bool,
 }
@@ -94,7 +101,8 @@ pub fn services(parts: &Parts) -> Services {
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
-        keyring: Arc::new(keyring::Keyring::new(vault.clone(), log.clone(), clock.clone())),
+        tenants: Arc::new(tenants::Tenants::new(registry())),
+        keyring: Arc::new(keyring::Keyring::new(vault.clone(), log.clone(), clock.clone(), (parts.data.clone(), parts.entropy.clone()))),
         ground: Arc::new(ground::Ground::new(store.clone(), vault.clone(), log.clone(), parts.scrubs.clone())),
     }
 }

@@ -49,7 +49,7 @@ impl From<ConnectionError> for Problem {
     fn from(error: ConnectionError) -> Self {
         match error {
             ConnectionError::Unknown { id } => Problem::not_found("connection", &id.to_string()),
-            ConnectionError::State { .. } => Problem::StateConflict { reason: error.to_string() },
+            ConnectionError::State { .. } | ConnectionError::TenantEnded { .. } => Problem::StateConflict { reason: error.to_string() },
             ConnectionError::Store(error) => error.into(),
             ConnectionError::Vault(error) => error.into(),
             ConnectionError::Credential(error) => Problem::Unavailable { what: "the connection's credential", source: error.into() },
@@ -228,7 +228,10 @@ impl From<ErasureError> for Problem {
         match error {
             ErasureError::Unknown { id } => Problem::not_found("erasure", &id.to_string()),
             ErasureError::NotRevoked { connection, .. } => Problem::NotRevoked { connection: connection.to_string() },
-            ErasureError::Covered { .. } | ErasureError::NotRequested { .. } => Problem::StateConflict { reason: error.to_string() },
+            ErasureError::Covered { .. } | ErasureError::UnderWay { .. } | ErasureError::NotRequested { .. } => {
+                Problem::StateConflict { reason: error.to_string() }
+            }
+            ErasureError::UnknownTenant { tenant } => Problem::not_found("tenant", tenant.as_str()),
             ErasureError::Connection(error) => error.into(),
             ErasureError::Store(error) => error.into(),
             ErasureError::Vault(error) => Problem::Unavailable { what: "the keyring", source: error.into() },

@@ -255,9 +255,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// The same server, asked with another API key.
-    pub fn with_key(&self, key: &str) -> Self {
-        Client { key: key.to_owned(), ..self.clone() }
+    /// The same, as the holder of another key.
+    pub fn with_key(mut self, key: String) -> Self {
+        self.key = key;
+        self
     }
 
     /// Sends a request.
