@@ -132,6 +132,7 @@ struct Inner {
     durable: tokio::sync::watch::Receiver<u64>,
     watch: Arc<Watch>,
     disk: Arc<Disk>,
+    metrics: Arc<Metrics>,
     /// The writer's, and the monitor's.
     threads: std::sync::Mutex<Vec<std::thread::JoinHandle<()>>>,
     directory: PathBuf,
@@ -157,7 +158,7 @@ impl Store {
         let metrics = options.metrics.clone();
         let disk = Arc::new(Disk::new(directory.into(), options.disk, metrics.clone()));
         let care = (watch.clone(), disk.clone());
-        let writer = Writer::new(engine.clone(), fences.clone(), segments.clone(), metrics, progress, care)?;
+        let writer = Writer::new(engine.clone(), fences.clone(), segments.clone(), metrics.clone(), progress, care)?;
         let begin = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.into()).spawn(work);
             thread.map_err(|source| StoreError::io("start a thread of the store in", directory, source))
@@ -168,7 +169,7 @@ impl Store {
             begin("headgate-watch", Box::new(move || monitored.monitor()))?,
         ];
         let threads = std::sync::Mutex::new(threads);
-        let inner = Inner { engine, fences, segments, jobs, applied, durable, watch, disk, threads, directory: directory.into() };
+        let inner = Inner { engine, fences, segments, jobs, applied, durable, watch, disk, metrics, threads, directory: directory.into() };
         Ok(Store { inner: Arc::new(inner) })
     }
 
@@ -349,6 +350,11 @@ impl Store {
             Ok((*table, rows))
         };
         layout::TABLES.iter().map(count).collect()
+    }
+
+    /// Where commits and syncs are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
     }
 
     /// Looks at the disk: what is free, and what the engine makes of its share. The rows of an engine that is large and has

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -118,7 +119,10 @@ impl Writer {
                 group.push(next);
             }
             let (began, units, leaves) = (Instant::now(), group.len(), self.tree.size());
+            self.metrics.store_queue.set(queue.len() as i64);
+            self.tell_unsynced(Some(began));
             let served = self.serve(&mut group);
+            self.tell_unsynced(None);
             self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
             self.metrics.commit_units.observe(units as f64);
             self.metrics.audit_entries.inc_by(self.tree.size() - leaves);
@@ -147,7 +151,9 @@ impl Writer {
             let outcome = written.and_then(|()| synced.as_ref().map_err(StoreError::again).copied()).and_then(|()| self.apply(unit));
             applied.push((reply, outcome));
         }
+        let began = Instant::now();
         let durable = self.engine.sync();
+        self.metrics.synced(began.elapsed());
         if durable.is_ok() {
             self.progress.1.send_replace(self.progress.0.load(Ordering::SeqCst));
         }
@@ -157,6 +163,10 @@ impl Writer {
             let _ = reply.send(outcome);
         }
         durable
+    }
+
+    fn tell_unsynced(&self, since: Option<Instant>) {
+        *self.metrics.unsynced_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// A unit whose gate is closed already leaves no bytes behind, not even sealed ones.
