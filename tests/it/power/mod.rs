@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 
+use headgate::secret::DEBUGGABLE_VARIABLE;
 use reqwest::Method;
 use serde_json::Value;
 use serde_json::json;
@@ -191,6 +192,7 @@ async fn live(installation: &Installation, outlet: Outlet) -> Story {
     let trace = installation.beside("trace");
     let mut strace = Command::new("strace");
     strace.args(["-f", "--seccomp-bpf", "-y", "-xx", "-s", trace::TEXT_BYTES, "-e", trace::CALLS, "-o"]).arg(&trace);
+    strace.env(DEBUGGABLE_VARIABLE, "1");
     strace.arg(binary().get_program()).arg("--data").arg(installation.data());
     let server = installation.serve_with(strace, None).await;
     let now = Told { key: Some(server.key.clone()), ..Told::default() };
@@ -241,7 +243,7 @@ async fn holds(story: &Story, folder: TempDir, marks: usize) {
     let server = installation.serve(None).await;
     let client = server.client();
     if let Some(key) = &told.key {
-        let (status, answer) = client.with_key(key).ask(Method::GET, "/v1/connections", None).await.unwrap();
+        let (status, answer) = client.clone().with_key(key.clone()).ask(Method::GET, "/v1/connections", None).await.unwrap();
         assert_eq!(status, 200, "a key that was given is refused: {answer}");
     }
     log_is_whole(&installation, &client, told).await;

@@ -196,7 +196,7 @@ impl Installation {
 /// The binary under test, with nothing of this process's environment that it would read.
 pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
-    command.env_remove("HEADGATE_MASTER_KEY").env_remove("HEADGATE_CONFIG").env_remove("HEADGATE_LOG");
+    command.env_remove("HEADGATE_MASTER_KEY").env_remove("HEADGATE_CONFIG").env_remove("HEADGATE_LOG").env_remove("HEADGATE_DEBUGGABLE");
     command
 }
 
@@ -227,6 +227,18 @@ impl Server {
     /// Waits for a process that something else ends.
     pub fn ended(mut self) {
         self.child.wait().unwrap();
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A signal by its name, and how the process ended.
+    pub fn signalled(mut self, name: &str) -> String {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        self.child.wait().unwrap().to_string()
     }
 
     /// SIGTERM, and the exit code.
