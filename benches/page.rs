@@ -112,7 +112,7 @@ impl Desk {
     }
 
     fn close(&self, block: &mut Block, number: usize, sealing: bool) -> u32 {
-        self.seal(block.take().expect("memory"), Placement::Records(number as u16), sealing) as u32
+        self.seal(block.take().expect("memory").0, Placement::Records(number as u16), sealing) as u32
     }
 
     fn seal(&self, bytes: Vec<u8>, placement: Placement, sealing: bool) -> usize {

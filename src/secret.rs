@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use rustix::process::Resource;
+use rustix::process::Rlimit;
 use zeroize::Zeroize;
 
 /// A secret. `Debug` prints `Secret(..)`; there is no `Display`, `Serialize` or `Clone`.
@@ -28,6 +30,27 @@ pub struct Secret<T: Zeroize>(T);
 /// ```
 #[derive(Debug)]
 pub struct Sealed(Vec<u8>);
+
+/// The environment variable that leaves a process open to debuggers and tracers of its own user.
+pub const DEBUGGABLE_VARIABLE: &str = "HEADGATE_DEBUGGABLE";
+
+/// Keeps what this process has in memory to itself: no core file is written, and nobody but root reads its memory, its
+/// environment or its system calls, not even another program of the same user (prctl(2), PR_SET_DUMPABLE).
+///
+/// A core file is not written either where a program takes it from the kernel: a process that is not dumpable has none.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn close_memory() -> std::io::Result<()> {
+    if std::env::var_os(DEBUGGABLE_VARIABLE).is_some_and(|value| !value.is_empty()) {
+        return Ok(());
+    }
+    let nothing = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, nothing)?;
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
 
 impl<T: Zeroize> Secret<T> {
     /// Takes a value into keeping.

@@ -244,6 +244,19 @@ impl FetchError {
         }
     }
 
+    /// The name of the limit that was reached, if it was one.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            FetchError::TimedOut { phase, .. } => Some(phase),
+            FetchError::TooLarge { part, .. } => Some(part),
+            FetchError::TooManyPages { .. } => Some("pages"),
+            FetchError::Redirect { .. } => Some("redirects"),
+            FetchError::NotBefore { .. } => Some("patience"),
+            FetchError::GaveUp { .. } => Some("attempts"),
+            _ => None,
+        }
+    }
+
     /// Whether the connection's customer has to act: the connection's state changes, its gate closes.
     pub fn needs_reauthorization(&self) -> bool {
         match self {

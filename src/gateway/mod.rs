@@ -63,6 +63,7 @@ use crate::fetch::retry::Policy;
 use crate::ids::Entropy;
 use crate::intake::Intake;
 use crate::lineage::Reader;
+use crate::lineage::Volume;
 use crate::revocation::RevocationError;
 use crate::revocation::Revocations;
 use crate::run::Pulls;
@@ -273,7 +274,7 @@ impl Gateway {
                     _ = looks.tick() => {}
                 }
                 let (looked, stopping) = (store.clone(), end.clone());
-                let look = tokio::task::spawn_blocking(move || looked.look_at_disk(|| stopping.is_cancelled())).await;
+                let look = tokio::task::spawn_blocking(move || look(&looked, &stopping)).await;
                 if let Ok(Err(error)) = &look
                     && !failing
                 {
@@ -352,6 +353,15 @@ fn end_process(ending: &Ending) {
     std::process::exit(i32::from(EXIT_ENDED));
 }
 
+/// Looks at the disk and at what a record takes of it.
+fn look(store: &Store, stopping: &CancellationToken) -> Result<(), StoreError> {
+    store.look_at_disk(|| stopping.is_cancelled())?;
+    let (volume, (engine, segments)) = (Volume::of(store)?, store.disk_bytes()?);
+    store.metrics().bytes_per_record.set(volume.per_record(engine + segments).unwrap_or_default());
+    store.metrics().lineage_bytes_per_record.set(volume.lineage_per_version().unwrap_or_default());
+    Ok(())
+}
+
 /// Lets no answer out before what it tells is on disk (P5): a read sees a page while the page's sync is still under way.
 ///
 /// When the store can make nothing durable any more, reads are not served; acts have waited for their own units.
@@ -420,6 +430,7 @@ impl Acts {
             retries: Policy::default(),
             clock: clock.clone(),
             metrics: ground.metrics.clone(),
+            activities: Arc::default(),
         };
         let pulls = Pulls::new(store.clone(), connections.clone(), intake.clone(), sources, clock.clone(), entropy.clone());
         let (clock_of, entropy_of) = (clock.clone(), entropy.clone());

@@ -29,6 +29,8 @@ use crate::store::Committed;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Unit;
+use crate::telemetry::activity::Activity;
+use crate::telemetry::activity::Wait;
 use crate::vault::ConnectionKeys;
 use crate::vault::Purpose;
 use crate::vault::Vault;
@@ -111,6 +113,7 @@ impl Intake {
         permit: Permit,
         run: RunRow,
         treatment: StreamTreatment,
+        activity: Arc<Activity>,
     ) -> Result<StreamIntake, IntakeError> {
         let unknown = || IntakeError::Record { pointer: String::new(), why: format!("stream {} is not connected", run.stream) };
         let stream = connection.stream_number(&run.stream).ok_or_else(unknown)?;
@@ -126,6 +129,7 @@ impl Intake {
             stream,
             run,
             treatment,
+            activity,
             counters,
             fresh,
             block,
@@ -161,6 +165,7 @@ pub struct StreamIntake {
     stream: u16,
     run: RunRow,
     treatment: StreamTreatment,
+    activity: Arc<Activity>,
     counters: StreamRow,
     /// Of a stream that held nothing when the run began.
     fresh: Option<FreshStream>,
@@ -188,6 +193,7 @@ impl StreamIntake {
         let answer = self.intake.store.submit(sealed.unit).await?;
         self.under_way.push(PageUnderWay { answer, run: self.run.clone(), hashes: sealed.hashes });
         while self.under_way.len() >= PAGES_UNDER_WAY_MAX {
+            let _waiting = self.activity.waiting(Wait::Store);
             self.acknowledge_first().await?;
         }
         Ok(())
@@ -207,6 +213,7 @@ impl StreamIntake {
     async fn acknowledge_first(&mut self) -> Result<(), IntakeError> {
         let page = self.under_way.remove(0);
         page.answer.await.map_err(|_| StoreError::Stopped)??;
+        self.activity.page_stored();
         self.acknowledged = Some(page.run);
         let still: std::collections::HashSet<[u8; 16]> = self.under_way.iter().flat_map(|page| page.hashes.iter().copied()).collect();
         for hash in page.hashes.iter().filter(|hash| !still.contains(*hash)) {

@@ -30,6 +30,7 @@ use crate::record::mask_text;
 use crate::record::mask_value;
 use crate::secret::Sealed;
 use crate::store::StoreError;
+use crate::store::Table;
 use crate::store::Unit;
 
 use super::IntakeError;
@@ -167,6 +168,8 @@ fn store_page(stream: &mut StreamIntake, page: &FetchedPage, fresh: Vec<Fresh<'_
     };
     unit.blocks(owner, row.extent, row.offset, sealed).put(&(owner, number), &row);
     stream.counters.pages += 1;
+    stream.counters.lineage_bytes += u64::from(facts_bytes) + unit.row_bytes(Table::Records) + unit.row_bytes(Table::Pages);
+    stream.counters.key_bytes += unit.row_bytes(Table::BusinessKeys);
     Ok(())
 }
 
@@ -272,11 +275,12 @@ fn push_block(
         return Ok(());
     }
     let number = u16::try_from(lengths.len()).map_err(|_| StoreError::ValueTooLarge {
-        table: crate::store::Table::Pages.name(),
+        table: Table::Pages.name(),
         bytes: lengths.len(),
         max: usize::from(u16::MAX),
     })?;
-    let plain = stream.block.take().map_err(failed)?;
+    let (plain, facts) = stream.block.take().map_err(failed)?;
+    stream.counters.lineage_bytes += facts as u64;
     let added = seal_block(extent, stream, page, Placement::Records(number), plain)?;
     lengths.push(added.as_bytes().len() as u32);
     sealed.append(added);

@@ -101,16 +101,18 @@ impl Block {
         self.entries.len()
     }
 
-    /// The compressed bytes, ready to be sealed; the block is empty afterwards.
+    /// The compressed bytes, ready to be sealed, and how many of the plain ones were no record's: its facts. The block is empty
+    /// afterwards.
     ///
     /// # Errors
     /// When serialising or compressing fails, which only a lack of memory brings about.
-    pub fn take(&mut self) -> io::Result<Vec<u8>> {
+    pub fn take(&mut self) -> io::Result<(Vec<u8>, usize)> {
         self.plain.clear();
         self.plain = postcard::to_extend(&self.entries, std::mem::take(&mut self.plain)).map_err(io::Error::other)?;
+        let facts = self.plain.len().saturating_sub(self.bytes);
         self.entries.clear();
         self.bytes = 0;
-        self.compressor.compress(&self.plain)
+        Ok((self.compressor.compress(&self.plain)?, facts))
     }
 
     /// The records of opened bytes.

@@ -6,6 +6,7 @@
 mod block;
 pub(crate) mod reader;
 mod rows;
+mod volume;
 
 pub use self::block::Block;
 pub use self::block::Entry;
@@ -26,6 +27,7 @@ pub use self::rows::RunIdRow;
 pub use self::rows::RunRow;
 pub use self::rows::RunState;
 pub use self::rows::StreamRow;
+pub use self::volume::Volume;
 
 use crate::store::check::RowCheck;
 

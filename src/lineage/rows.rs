@@ -99,6 +99,10 @@ pub struct StreamRow {
     pub pages: u64,
     /// Bytes of JSON as received, of all versions.
     pub bytes: u64,
+    /// Bytes of tags, origins and index rows of all versions, keys included, before compression.
+    pub lineage_bytes: u64,
+    /// Bytes of the rows of business keys.
+    pub key_bytes: u64,
 }
 
 impl Row for StreamRow {

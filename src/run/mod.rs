@@ -52,6 +52,7 @@ use crate::store::StoreError;
 use crate::store::Unit;
 use crate::store::check::RowCheck;
 use crate::telemetry;
+use crate::telemetry::activity::Counts;
 
 pub use self::row::RunUnderWayRow;
 pub use self::schedule::Scheduler;
@@ -195,6 +196,11 @@ struct Course {
 }
 
 impl Pulls {
+    /// What happened to a connection since the process began; nothing when it was not pulled since.
+    pub fn activity(&self, owner: ConnectionKey) -> Option<Counts> {
+        self.inner.sources.activity_of(owner).map(|activity| activity.counts())
+    }
+
     /// Over the connections of a store.
     pub fn new(store: Store, connections: Connections, intake: Intake, sources: Sources, clock: Clock, entropy: Entropy) -> Self {
         let inner = Inner {
@@ -452,6 +458,14 @@ impl RunError {
     pub fn not_before(&self) -> Option<Timestamp> {
         match self {
             RunError::Fetch(error) => error.not_before(),
+            _ => None,
+        }
+    }
+
+    /// The named limit that ended it, if it was one.
+    fn limit(&self) -> Option<&'static str> {
+        match self {
+            RunError::Fetch(error) => error.limit(),
             _ => None,
         }
     }

@@ -1,6 +1,9 @@
 //! What a run reads from: the connection's definition, configuration and credential, joined for one stream.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 
 use serde_json::Map;
@@ -24,10 +27,12 @@ use crate::fetch::grants::Grants;
 use crate::fetch::retry::Policy;
 use crate::fetch::stream::Access;
 use crate::fetch::stream::StreamOrder;
+use crate::ids::ConnectionKey;
 use crate::intake::Anchor;
 use crate::intake::StreamTreatment;
 use crate::run::RunError;
 use crate::secret::Secret;
+use crate::telemetry::activity::Activity;
 use crate::telemetry::metrics::Metrics;
 
 /// Secret values shorter than this are not looked for in URLs: everything would match.
@@ -52,6 +57,8 @@ pub struct Sources {
     pub clock: Clock,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
+    /// What happened to each connection that was pulled since the process began.
+    pub activities: Arc<Mutex<HashMap<ConnectionKey, Arc<Activity>>>>,
 }
 
 impl Sources {
@@ -74,6 +81,17 @@ impl Sources {
             schema_digest: connector.schema(stream).map(|schema| Digest::of(schema.to_string().as_bytes())),
             policy_version: consent.map(|(_, consent)| consent.policy_version).unwrap_or_default(),
         })
+    }
+
+    /// Where what happens to a connection is counted.
+    pub fn activity(&self, owner: ConnectionKey, connector: &str) -> Arc<Activity> {
+        let mut activities = self.activities.lock().unwrap_or_else(PoisonError::into_inner);
+        activities.entry(owner).or_insert_with(|| Arc::new(Activity::new(connector, self.metrics.clone()))).clone()
+    }
+
+    /// What was counted of a connection so far.
+    pub fn activity_of(&self, owner: ConnectionKey) -> Option<Arc<Activity>> {
+        self.activities.lock().unwrap_or_else(PoisonError::into_inner).get(&owner).cloned()
     }
 
     /// What reading a stream needs.
@@ -112,7 +130,7 @@ impl Sources {
             permit,
             clock: self.clock.clone(),
             requests: Arc::new(AtomicU64::new(0)),
-            metrics: self.metrics.clone(),
+            activity: self.activity(connection.key, &connection.connector.name),
         })
     }
 }

@@ -85,20 +85,29 @@ impl Pulls {
         let treatment = self.inner.sources.treatment(connection, &run.stream)?;
         let reading = self.inner.sources.open(connection, &run.stream, state, order.compat, permit.clone())?;
         let requests = reading.requests.clone();
-        let mut intake = self.inner.intake.stream(connection.clone(), permit, run, treatment)?;
-        let read = self.pages(reading, &mut intake, &requests).await;
+        let activity = reading.activity.clone();
+        let mut intake = self.inner.intake.stream(connection.clone(), permit, run, treatment, activity.clone())?;
+        let mut received = 0;
+        let read = self.pages(reading, &mut intake, &requests, &mut received).await;
         // What was accepted before a failure is durable all the same, and counts.
         let settled = intake.settle().await;
+        if let Some(limit) = read.as_ref().err().and_then(RunError::limit) {
+            activity.limited(limit);
+        }
         *ended = intake.acknowledged(ended);
+        activity.pages_dropped(received.saturating_sub(ended.pages));
         ended.requests = requests.load(Ordering::Relaxed);
         read.and(settled.map_err(RunError::from))
     }
 
     /// Reads and takes in side by side.
-    async fn pages(&self, order: StreamOrder, intake: &mut StreamIntake, requests: &AtomicU64) -> Result<(), RunError> {
+    async fn pages(&self, order: StreamOrder, intake: &mut StreamIntake, requests: &AtomicU64, received: &mut u64) -> Result<(), RunError> {
         let (sender, mut pages) = mpsc::channel(PAGES_AHEAD);
+        let activity = order.activity.clone();
         let taking = async {
             while let Some(page) = pages.recv().await {
+                *received += 1;
+                activity.page_read();
                 intake.accept(page, requests.load(Ordering::Relaxed)).await?;
             }
             Ok(())

@@ -27,6 +27,7 @@ use sled::IVec;
 
 use crate::clock::Clock;
 use crate::store::StoreError;
+use crate::store::anchor::Anchor;
 use crate::store::opening;
 use crate::store::sync_directory;
 use crate::store::watch::Call;
@@ -53,6 +54,7 @@ pub(super) type Changes = [(Vec<u8>, Option<Vec<u8>>)];
 pub(super) struct Database {
     db: sled::Db,
     log: File,
+    anchor: Anchor,
 }
 
 /// Rows of a range, in key order from either end. Holds the database that it began on.
@@ -72,6 +74,11 @@ impl Engine {
         Ok(Engine { path: path.into(), current: RwLock::new(Arc::new(database)), watch, changed: Mutex::default(), taken: Condvar::new() })
     }
 
+    /// Where the database in use lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The database in use now.
     pub fn current(&self) -> Arc<Database> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -79,6 +86,12 @@ impl Engine {
 
     /// Puts another database in its place; the one before. Whoever reads it still goes on doing so.
     pub fn exchange(&self, database: Arc<Database>) -> Arc<Database> {
+        // It holds every unit that the one before does, so it is held to the same number at the next open.
+        if let Some(number) = self.anchored()
+            && let Err(error) = database.anchor.write(number)
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the number of the last unit is not written down");
+        }
         std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), database)
     }
 
@@ -156,6 +169,18 @@ impl Engine {
         self.current().sync()
     }
 
+    /// Writes down that units up to this number are durable. What keeps it from that is told, and costs a check at the next open.
+    pub fn anchor(&self, number: u64) {
+        if let Err(error) = self.current().anchor.write(number) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the number of the last unit is not written down");
+        }
+    }
+
+    /// The number that was written down last.
+    pub fn anchored(&self) -> Option<u64> {
+        self.current().anchor.number()
+    }
+
     /// Bytes of all its files.
     pub fn bytes(&self) -> Result<u64, StoreError> {
         let _call = self.watch.call(Call::Measure)?;
@@ -173,12 +198,13 @@ impl Database {
     fn over(db: sled::Db, path: &Path) -> Result<Self, StoreError> {
         let log_path = path.join("db");
         let log = File::open(&log_path).map_err(|source| StoreError::io("open", &log_path, source))?;
+        let anchor = Anchor::open(path)?;
         // At each start: whoever made the directory may have been killed before it had synced the names.
         sync_directory(path)?;
         if let Some(parent) = path.parent() {
             sync_directory(parent)?;
         }
-        Ok(Database { db, log })
+        Ok(Database { db, log, anchor })
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {

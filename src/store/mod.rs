@@ -6,6 +6,7 @@
 //!
 //! **Invariant**: nothing outside this module writes below `store/`, `segments/` or `stops`.
 
+mod anchor;
 mod backup;
 pub mod check;
 mod compact;
@@ -15,6 +16,7 @@ mod engine;
 mod error;
 mod fence;
 pub mod layout;
+mod making;
 mod opening;
 mod place;
 mod restoring;
@@ -46,6 +48,8 @@ pub use self::copy::CopyError;
 pub use self::copy::CopyWatch;
 pub use self::disk::DiskLimits;
 pub use self::disk::DiskState;
+pub use self::disk::FLOOR_BYTES_DEFAULT;
+pub use self::disk::LOW_BYTES_DEFAULT;
 pub use self::error::StoreError;
 pub use self::fence::Epoch;
 pub use self::fence::GateState;
@@ -70,6 +74,7 @@ pub use self::writer::AuditNode;
 use self::disk::Disk;
 use self::engine::Engine;
 use self::fence::Fences;
+use self::making::Making;
 use self::segment::Segments;
 use self::stops::Stops;
 use self::watch::Call;
@@ -145,6 +150,7 @@ struct Inner {
     durable: tokio::sync::watch::Receiver<u64>,
     watch: Arc<Watch>,
     disk: Arc<Disk>,
+    metrics: Arc<Metrics>,
     /// The writer's, and the monitor's.
     threads: std::sync::Mutex<Vec<std::thread::JoinHandle<()>>>,
     directory: PathBuf,
@@ -162,7 +168,10 @@ impl Store {
         place::finish(directory)?;
         let stops = Stops::open(&directory.join("stops"))?;
         let watch = Arc::new(Watch::new(options.limits, options.end.clone()));
-        let engine = Arc::new(Engine::open(&directory.join("store"), options.cache_bytes, &options.clock, watch.clone())?);
+        let path = directory.join("store");
+        let making = Making::begin(&path)?;
+        let engine = Arc::new(Engine::open(&path, options.cache_bytes, &options.clock, watch.clone())?);
+        making.finish(&path)?;
         // Not before this process holds the store: another one may be copying.
         place::remove_leftovers(directory)?;
         let segments = Arc::new(Segments::open(directory.join("segments"), watch.clone())?);
@@ -173,7 +182,7 @@ impl Store {
         let metrics = options.metrics.clone();
         let disk = Arc::new(Disk::new(directory.into(), options.disk, metrics.clone()));
         let care = (watch.clone(), disk.clone());
-        let writer = Writer::new(engine.clone(), fences.clone(), segments.clone(), metrics, progress, care)?;
+        let writer = Writer::new(engine.clone(), fences.clone(), segments.clone(), metrics.clone(), progress, care)?;
         let begin = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.into()).spawn(work);
             thread.map_err(|source| StoreError::io("start a thread of the store in", directory, source))
@@ -193,6 +202,7 @@ impl Store {
             durable,
             watch,
             disk,
+            metrics,
             threads,
             directory: directory.into(),
             cache_bytes: options.cache_bytes,
@@ -393,6 +403,11 @@ impl Store {
             Ok((*table, rows))
         };
         layout::TABLES.iter().map(count).collect()
+    }
+
+    /// Where commits and syncs are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
     }
 
     /// Looks at the disk: what is free, and what the engine makes of its share. The rows of an engine that is large and has
@@ -609,6 +624,39 @@ mod tests {
         }
         let over = unit(|unit| unit.put(&"k".into(), &AuditLeafOf(vec![0; VALUE_BYTES_MAX - 3])));
         assert!(matches!(store.commit(over).await, Err(StoreError::ValueTooLarge { .. })));
+    }
+
+    /// Goal: an engine that has lost its end is not taken for whole, and what lost nothing is: a kill, a settled store, an anchor that
+    /// a power loss has torn or left behind. Method: an older copy of the engine's files beside the present anchor, and the other
+    /// way round.
+    #[tokio::test]
+    async fn an_engine_that_has_lost_its_end_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Store::open(directory.path(), &Options::default());
+        let (db, anchor) = (directory.path().join("store/db"), directory.path().join("store/anchor"));
+        let put = |key: &str| unit(|unit| unit.put(&key.to_owned(), &Switch(true)));
+        let store = open().unwrap();
+        store.commit(put("a")).await.unwrap();
+        let (old_db, old_anchor) = (std::fs::read(&db).unwrap(), std::fs::read(&anchor).unwrap());
+        store.commit(put("b")).await.unwrap();
+        store.settle().await.unwrap();
+        let (new_db, new_anchor) = (std::fs::read(&db).unwrap(), std::fs::read(&anchor).unwrap());
+        drop(store);
+        let lay = |engine: &[u8], number: &[u8]| {
+            std::fs::remove_dir_all(directory.path().join("store")).unwrap();
+            std::fs::create_dir(directory.path().join("store")).unwrap();
+            std::fs::write(&db, engine).unwrap();
+            std::fs::write(&anchor, number).unwrap();
+        };
+        lay(&old_db, &new_anchor);
+        let refused = open().err().unwrap();
+        assert!(matches!(refused, StoreError::RolledBack { has: 1, had: 2, .. }), "{refused}");
+        assert!(refused.to_string().contains("restore") && refused.to_string().contains("store/anchor"), "{refused}");
+        for (engine, number) in [(&new_db, &new_anchor[..]), (&new_db, &old_anchor), (&old_db, b"torn"), (&old_db, &old_anchor)] {
+            lay(engine, number);
+            let store = open().unwrap();
+            store.commit(put("c")).await.unwrap();
+        }
     }
 
     /// Goal: with a damaged snapshot everything that was acknowledged is there, and the snapshot is kept aside; a half-written one

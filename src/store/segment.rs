@@ -50,6 +50,10 @@ pub(super) struct Segments {
 impl Segments {
     pub fn open(directory: PathBuf, watch: Arc<Watch>) -> Result<Self, StoreError> {
         std::fs::create_dir_all(&directory).map_err(|source| StoreError::io("make", &directory, source))?;
+        // Without its own name on disk a synced segment is lost with all that leads to it.
+        if let Some(parent) = directory.parent() {
+            sync_directory(parent)?;
+        }
         Ok(Segments { directory, files: Mutex::default(), watch })
     }
 

@@ -95,6 +95,12 @@ impl Unit {
         self.put(&owner, &GateState { epoch, open: false })
     }
 
+    /// Bytes of the rows of a table put so far, keys and values.
+    pub fn row_bytes(&self, table: Table) -> u64 {
+        let rows = self.rows.iter().filter(|(key, _)| key.first() == Some(&table.tag()));
+        rows.map(|(key, value)| (key.len() + value.as_ref().map_or(0, Vec::len)) as u64).sum()
+    }
+
     /// Appends an audit leaf.
     pub fn audit(&mut self, leaf: Vec<u8>) -> &mut Self {
         self.leaves.push(leaf);

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::merkle::NodeId;
 use crate::store::Row;
 use crate::store::StoreError;
 use crate::store::Table;
+use crate::store::anchor::UnitsRow;
 use crate::store::disk::Disk;
 use crate::store::engine::Engine;
 use crate::store::fence;
@@ -101,6 +103,8 @@ pub(super) struct Writer {
     fences: Arc<Fences>,
     segments: Arc<Segments>,
     tree: Frontier,
+    /// The number of the last unit that was applied.
+    units: u64,
     metrics: Arc<Metrics>,
     progress: Progress,
     watch: Arc<Watch>,
@@ -120,7 +124,8 @@ impl Writer {
         (watch, disk): (Arc<Watch>, Arc<Disk>),
     ) -> Result<Self, StoreError> {
         let tree = load(&engine)?;
-        Ok(Writer { engine, fences, segments, tree, metrics, progress, watch, disk })
+        let units = units(&engine)?;
+        Ok(Writer { engine, fences, segments, tree, units, metrics, progress, watch, disk })
     }
 
     /// Serves jobs until every sender is gone, or a sync has failed: after that nothing can be promised any more.
@@ -137,6 +142,7 @@ impl Writer {
                 // What waits behind a pause waits for it.
                 next = if pause.is_none() && group.len() < GROUP_UNITS_MAX { queue.try_recv().ok() } else { None };
             }
+            self.metrics.store_queue.set(queue.len() as i64);
             let began = Instant::now();
             let done = self.serve_counted(&mut group).and_then(|()| pause.map_or(Ok(()), |act| act()));
             if let Err(error) = done {
@@ -152,7 +158,9 @@ impl Writer {
             return Ok(());
         }
         let (began, units, leaves) = (Instant::now(), group.len(), self.tree.size());
+        self.tell_unsynced(Some(began));
         let served = self.serve(group);
+        self.tell_unsynced(None);
         self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         self.metrics.commit_units.observe(units as f64);
         self.metrics.audit_entries.inc_by(self.tree.size() - leaves);
@@ -177,8 +185,11 @@ impl Writer {
             let outcome = written.and_then(|()| synced.as_ref().map_err(StoreError::again).copied()).and_then(|()| self.apply(unit));
             applied.push((reply, outcome));
         }
+        let began = Instant::now();
         let durable = self.engine.sync();
+        self.metrics.synced(began.elapsed());
         if durable.is_ok() {
+            self.engine.anchor(self.units);
             self.progress.1.send_replace(self.progress.0.load(Ordering::SeqCst));
         }
         for (reply, outcome) in applied {
@@ -187,6 +198,10 @@ impl Writer {
             let _ = reply.send(outcome);
         }
         durable
+    }
+
+    fn tell_unsynced(&self, since: Option<Instant>) {
+        *self.metrics.unsynced_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// A unit whose gate is closed already leaves no bytes behind, not even sealed ones.
@@ -227,10 +242,15 @@ impl Writer {
             let row = GateState { epoch: *epoch, open: true };
             rows.push((row::key_bytes::<GateState>(owner), Some(row::value_bytes(&row)?)));
         }
+        let writes = !rows.is_empty();
+        if writes {
+            put(&mut rows, &(), &UnitsRow(self.units + 1));
+        }
         // Counted before it can be read, so that nobody reads what is not counted.
         self.progress.0.fetch_add(1, Ordering::SeqCst);
         self.engine.apply(&rows)?;
         self.tree = tree;
+        self.units += u64::from(writes);
         for ((requirement, _), state) in cells.iter().zip(&mut held) {
             requirement.settle(state);
         }
@@ -277,6 +297,16 @@ fn load(engine: &Engine) -> Result<Frontier, StoreError> {
         let value = value.ok_or(StoreError::Malformed { table: Table::AuditNodes.name() })?;
         Ok(row::decode::<AuditNode>(&value)?.0)
     })
+}
+
+/// The number of the last unit, which must not be behind the one that was made durable last.
+fn units(engine: &Engine) -> Result<u64, StoreError> {
+    let row = engine.get(&row::key_bytes::<UnitsRow>(&()))?;
+    let has = row.map(|value| row::decode::<UnitsRow>(&value)).transpose()?.map_or(0, |row| row.0);
+    match engine.anchored().filter(|had| *had > has) {
+        Some(had) => Err(StoreError::RolledBack { path: engine.path().into(), has, had }),
+        None => Ok(has),
+    }
 }
 
 /// Adds leaves, the nodes that are complete with them and the new head to the rows; the index of the first leaf.

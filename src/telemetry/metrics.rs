@@ -4,6 +4,10 @@
 //! never a label: `/metrics` is readable without a key.
 
 use std::fmt;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -13,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::histogram::exponential_buckets;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 /// The content type of [`Metrics::encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -44,6 +49,17 @@ pub struct OutcomeLabels {
     pub outcome: &'static str,
 }
 
+/// What making groups of writes durable took, since the process began.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Syncs {
+    /// How many there were.
+    pub count: u32,
+    /// Their time together.
+    pub total: Duration,
+    /// The longest.
+    pub longest: Duration,
+}
+
 /// Every metric of the process. Its parts are handles: counting is one atomic addition.
 pub struct Metrics {
     registry: Registry,
@@ -53,7 +69,15 @@ pub struct Metrics {
     pub answer_seconds: Histogram,
     /// Requests sent to applications; outcome `ok`, `limited`, `refused`, `failed`, `cut`.
     pub application_requests: Family<ConnectorLabels, Counter>,
-    /// Pages taken in; outcome `stored`.
+    /// Attempts that repeat a failed one; outcome `repeated`.
+    pub retries: Family<ConnectorLabels, Counter>,
+    /// Waits of pulls; the outcome is what was waited for: `budget`, `retry`, `token`, `store`.
+    pub waits: Family<ConnectorLabels, Counter>,
+    /// Seconds of those waits.
+    pub wait_seconds: Family<ConnectorLabels, Counter<f64, AtomicU64>>,
+    /// Named limits that were reached; the outcome is the limit's name.
+    pub limits: Family<ConnectorLabels, Counter>,
+    /// Pages read; outcome `stored`, or `dropped` when the connection was stopped before.
     pub pages: Family<ConnectorLabels, Counter>,
     /// Records seen; outcome `new`, `changed`, `unchanged`, `filtered`.
     pub records: Family<ConnectorLabels, Counter>,
@@ -67,6 +91,18 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Atomic units in one group commit.
     pub commit_units: Histogram,
+    /// Seconds that one group's flush and fdatasync took.
+    sync_seconds: Histogram,
+    syncs: Mutex<Syncs>,
+    /// Units that wait for the writer.
+    pub store_queue: Gauge,
+    /// Since when the group under way waits to be durable; none when nothing does.
+    pub unsynced_since: Mutex<Option<Instant>>,
+    unsynced_seconds: Gauge<f64, AtomicU64>,
+    /// Bytes on disk per record, at the last look.
+    pub bytes_per_record: Gauge<f64, AtomicU64>,
+    /// Bytes of tags, origins and index rows per version of a record, keys included, business keys apart; before compression.
+    pub lineage_bytes_per_record: Gauge<f64, AtomicU64>,
     /// Entries appended to the audit log.
     pub audit_entries: Counter,
     /// Free bytes of the data directory's file system, at the last look.
@@ -86,6 +122,10 @@ impl Metrics {
             answers: Family::default(),
             answer_seconds: seconds(),
             application_requests: Family::default(),
+            retries: Family::default(),
+            waits: Family::default(),
+            wait_seconds: Family::default(),
+            limits: Family::default(),
             pages: Family::default(),
             records: Family::default(),
             pulls_running: Gauge::default(),
@@ -93,6 +133,13 @@ impl Metrics {
             erasures: Family::default(),
             commit_seconds: seconds(),
             commit_units: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
+            sync_seconds: seconds(),
+            syncs: Mutex::default(),
+            store_queue: Gauge::default(),
+            unsynced_since: Mutex::default(),
+            unsynced_seconds: Gauge::default(),
+            bytes_per_record: Gauge::default(),
+            lineage_bytes_per_record: Gauge::default(),
             audit_entries: Counter::default(),
             disk_free_bytes: Gauge::default(),
             store_engine_bytes: Gauge::default(),
@@ -107,9 +154,29 @@ impl Metrics {
     /// # Errors
     /// Never in practice: writing into a string does not fail.
     pub fn encode(&self) -> Result<String, fmt::Error> {
+        self.unsynced_seconds.set(self.unsynced().map_or(0.0, |age| age.as_secs_f64()));
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    /// A group was made durable in this time.
+    pub fn synced(&self, took: Duration) {
+        self.sync_seconds.observe(took.as_secs_f64());
+        let mut syncs = self.syncs.lock().unwrap_or_else(PoisonError::into_inner);
+        syncs.count += 1;
+        syncs.total += took;
+        syncs.longest = syncs.longest.max(took);
+    }
+
+    /// What making groups durable took so far.
+    pub fn syncs(&self) -> Syncs {
+        *self.syncs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long the oldest write that is not durable yet has waited.
+    pub fn unsynced(&self) -> Option<Duration> {
+        self.unsynced_since.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed())
     }
 
     fn register(&mut self) {
@@ -117,13 +184,23 @@ impl Metrics {
         registry.register("answers", "Requests answered by the HTTP face", self.answers.clone());
         registry.register("answer_seconds", "Seconds from a request's head to its answer's head", self.answer_seconds.clone());
         registry.register("application_requests", "Requests sent to Connected Applications", self.application_requests.clone());
-        registry.register("pages", "Pages that reached the store", self.pages.clone());
+        registry.register("retries", "Attempts that repeat a failed one", self.retries.clone());
+        registry.register("waits", "Waits of pulls, by what was waited for", self.waits.clone());
+        registry.register("wait_seconds", "Seconds of those waits", self.wait_seconds.clone());
+        registry.register("limits", "Named limits that were reached", self.limits.clone());
+        registry.register("pages", "Pages that were read, by what became of them", self.pages.clone());
         registry.register("records", "Records seen in pages", self.records.clone());
         registry.register("pulls_running", "Pulls under way", self.pulls_running.clone());
         registry.register("revocations", "Connections closed by a revocation", self.revocations.clone());
         registry.register("erasures", "Erasures by how they went", self.erasures.clone());
         registry.register("commit_seconds", "Seconds per group commit, fdatasync included", self.commit_seconds.clone());
         registry.register("commit_units", "Atomic units in one group commit", self.commit_units.clone());
+        registry.register("sync_seconds", "Seconds of a group's flush and fdatasync", self.sync_seconds.clone());
+        registry.register("store_queue", "Units that wait for the writer", self.store_queue.clone());
+        registry.register("oldest_unsynced_seconds", "Age of the oldest write that is not durable", self.unsynced_seconds.clone());
+        registry.register("bytes_per_record", "Bytes on disk per record, at the last look", self.bytes_per_record.clone());
+        let lineage = "Bytes of tag, origin and index per version of a record, at the last look";
+        registry.register("lineage_bytes_per_record", lineage, self.lineage_bytes_per_record.clone());
         registry.register("audit_entries", "Entries appended to the audit log", self.audit_entries.clone());
         registry.register("disk_free_bytes", "Free bytes of the data directory's file system", self.disk_free_bytes.clone());
         registry.register("store_engine_bytes", "Bytes of the store engine's files", self.store_engine_bytes.clone());

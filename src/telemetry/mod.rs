@@ -2,6 +2,7 @@
 //!
 //! A metric never carries the name of a tenant, and a log line never a secret, a body or personal data.
 
+pub mod activity;
 pub mod log;
 pub mod metrics;
 

@@ -1,8 +1,10 @@
 //! What must stay inside stays inside: secrets and personal values are planted, and looked for in every file of the data
 //! directory, in the log at its most talkative, in every answer, in metrics and in messages (P6, P12, P4).
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -17,6 +19,19 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
 use axum::routing::post;
+use headgate::clock::Clock;
+use headgate::config::Access;
+use headgate::config::DataDirectory;
+use headgate::config::MasterKeySource;
+use headgate::config::Settings;
+use headgate::connection::Connections;
+use headgate::connection::gate::Gates;
+use headgate::ids::Entropy;
+use headgate::intake::Intake;
+use headgate::lineage::Reader;
+use headgate::secret::Secret;
+use headgate::store::Store;
+use headgate::vault::Vault;
 use reqwest::Method;
 use serde_json::Value;
 use serde_json::json;
@@ -147,29 +162,109 @@ spec:
     )
 }
 
-/// Every answer that tells something of these connections, errors included, as one text.
-async fn answers(client: &Client, connections: &[String], erasures: &[String]) -> String {
-    let mut paths: Vec<String> =
-        ["/v1/connections", "/v1/runs?limit=500", "/v1/audit?limit=500", "/v1/erasures", "/metrics", "/openapi.json"]
-            .map(str::to_owned)
-            .into();
-    for connection in connections {
-        paths.extend(["", "/impact"].map(|end| format!("/v1/connections/{connection}{end}")));
-        paths.push(format!("/v1/runs?connection={connection}"));
-        paths.push(format!("/v1/lineage?node={connection}"));
-        paths.push(format!("/v1/records?connection={connection}"));
+/// Every answer to every GET that the description of the API lists, errors included, as one text. `known` has the values of
+/// path parameters, by the part of the path before them and their name.
+async fn answers(client: &Client, known: &BTreeMap<&str, Vec<String>>, queries: &[String]) -> String {
+    let document = client.get("/openapi.json").await.unwrap();
+    let mut paths = vec!["/metrics".to_owned(), format!("/oauth/callback?code={API_KEY}&state=unknown")];
+    paths.extend_from_slice(queries);
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        // What only this machine is told is looked at by its commands.
+        if operations.get("get").is_none() || path.starts_with("/admin/") {
+            continue;
+        }
+        let Some((before, rest)) = path.split_once('{') else {
+            paths.push(path.clone());
+            continue;
+        };
+        let (_, after) = rest.split_once('}').unwrap();
+        let values = known.get(before).unwrap_or_else(|| panic!("no value is known for {path}: say one, so that its answers are searched"));
+        paths.extend(values.iter().map(|value| format!("{before}{value}{}", after.split('{').next().unwrap())));
     }
-    for erasure in erasures {
-        paths.extend(["", "/certificate"].map(|end| format!("/v1/erasures/{erasure}{end}")));
-    }
-    paths.push("/v1/lineage/keys/customer_number/C-1?tenant=acme".into());
-    paths.push(format!("/oauth/callback?code={API_KEY}&state=unknown"));
     let mut told = String::new();
     for path in paths {
         let (status, answer) = client.ask(Method::GET, &path, None).await.unwrap();
         told.push_str(&format!("\n{path}: {status} {answer}"));
     }
     told
+}
+
+/// What is known of a life: the values of every path parameter.
+async fn known_of(client: &Client, connections: &[String], erasures: &[String]) -> (BTreeMap<&'static str, Vec<String>>, Vec<String>) {
+    let ids = |items: Vec<Value>| items.iter().map(|item| text(item, "id")).collect::<Vec<_>>();
+    let (mut records, mut consents, mut queries) = (Vec::new(), Vec::new(), Vec::new());
+    for connection in connections {
+        consents.push(text(&client.get(&format!("/v1/connections/{connection}")).await.unwrap(), "consent"));
+        if let (200, found) = client.ask(Method::GET, &format!("/v1/records?connection={connection}"), None).await.unwrap() {
+            records.extend(ids(found["items"].as_array().unwrap().clone()));
+        }
+        queries.extend(["runs?connection", "lineage?node", "records?connection"].map(|query| format!("/v1/{query}={connection}")));
+    }
+    queries.push("/v1/lineage/keys/customer_number/C-1?tenant=acme".into());
+    queries.push("/v1/audit?limit=500".into());
+    queries.push("/v1/audit/proof?entry=0".into());
+    let entries = client.all("/v1/audit").await.unwrap();
+    let known = BTreeMap::from([
+        ("/v1/connections/", connections.to_vec()),
+        ("/v1/runs/", ids(client.all("/v1/runs").await.unwrap())),
+        ("/v1/records/", records),
+        ("/v1/lineage/keys/", vec!["customer_number/C-1?tenant=acme".to_owned()]),
+        ("/v1/erasures/", erasures.to_vec()),
+        ("/v1/consents/", consents),
+        ("/v1/audit/entries/", entries.iter().map(|entry| entry["index"].to_string()).collect()),
+        ("/connect/", vec!["unknown".to_owned()]),
+        ("/problems/", vec!["gate-closed".to_owned()]),
+    ]);
+    (known, queries)
+}
+
+/// What an operator on this machine is told beyond the network's routes.
+fn operators_answers(installation: &Installation, connections: &[String]) -> String {
+    let mut told = String::new();
+    let mut commands: Vec<Vec<&str>> = [
+        &["connectors", "list"][..],
+        &["keys", "list"],
+        &["store", "stats"],
+        &["store", "check"],
+        &["audit", "tail"],
+        &["connections", "list"],
+    ]
+    .map(<[&str]>::to_vec)
+    .into();
+    commands.extend(connections.iter().map(|connection| vec!["connections", "show", connection]));
+    for name in ["sandbox", "parrot"] {
+        commands.push(vec!["connectors", "show", name]);
+    }
+    for command in commands {
+        let ended = installation.run(&command);
+        told.push_str(&format!("\n{command:?}: {} {} {}", ended.code, ended.stdout, ended.stderr));
+    }
+    told
+}
+
+/// What is sealed and is not a credential, opened with the keys: configurations, saved states, facts and records.
+async fn opened(installation: &Installation) -> Vec<(String, String)> {
+    let clock = Clock::System;
+    let directory = DataDirectory::at(&installation.data()).unwrap();
+    let Access::Held(held) = directory.access("test", false, clock.now()).unwrap() else { panic!("the directory is held") };
+    let settings = Settings::gather(held, None, &MasterKeySource::Beside, clock.clone(), Entropy::system(), &mut |_| {}).unwrap();
+    let vault = Arc::new(Vault::open(&installation.data(), &settings.master_key, Entropy::system(), clock.clone()).unwrap());
+    let store = Store::open(&installation.data(), &headgate::store::Options::default()).unwrap();
+    let connections = Connections::new(store.clone(), vault.clone(), Gates::new(store.clone()), clock.clone(), Entropy::system());
+    let (intake, reader) = (Intake::new(store.clone(), vault.clone()), Reader::new(store.clone(), vault.clone()));
+    let mut found = Vec::new();
+    for connection in connections.list(None, None, 500).unwrap() {
+        let (owner, id) = (connection.key, connection.id);
+        found.push((format!("the configuration of {id}"), format!("{:?}", connections.config(owner).unwrap())));
+        for (number, stream) in (0..).zip(&connection.streams) {
+            found.push((format!("the state of {stream} of {id}"), format!("{:?}", intake.cursor(owner, number).unwrap())));
+        }
+        for record in reader.records(owner, None, None, 500).unwrap().items {
+            let raw = String::from_utf8_lossy(&record.raw).into_owned();
+            found.push((format!("a record of {id}"), format!("{raw} {:?}", record)));
+        }
+    }
+    found
 }
 
 /// Fails with the place where one of the values stands.
@@ -234,7 +329,10 @@ async fn secrets_stay_inside_and_personal_values_stay_sealed() {
     let token = text(&link, "url").rsplit('/').next().unwrap().to_owned();
     let (status, _) = client.ask(Method::GET, &format!("/connect/{token}"), None).await.unwrap();
     assert!(status < 400, "the link answered {status}");
-    told.push_str(&answers(&client, &connections, &[]).await);
+    let (known, queries) = known_of(&client, &connections, &[]).await;
+    told.push_str(&answers(&client, &known, &queries).await);
+    told.push_str(&operators_answers(&installation, &connections));
+    assert!(known["/v1/records/"].len() >= 2, "{known:?}");
 
     let master_key = std::fs::read_to_string(installation.beside("data.master.key")).unwrap().trim().to_owned();
     let planted = parrot.planted.lock().unwrap().clone();
@@ -245,14 +343,80 @@ async fn secrets_stay_inside_and_personal_values_stay_sealed() {
     absent(secrets.iter().copied().chain(CARDS), "an answer", told.replace(&format!("code={API_KEY}&"), "").as_bytes());
     in_no_file(&[secrets.as_slice(), &CARDS, &PERSONAL, &["Zephyrine", "Quackenbush"]].concat(), &installation);
 
+    // With the keys, everything that is sealed and is no credential is searched too.
+    assert_eq!(server.stop(), 0);
+    let sealed = opened(&installation).await;
+    assert!(sealed.iter().any(|(_, plain)| plain.contains(PERSONAL[1])), "what was sealed is opened: {sealed:?}");
+    for (place, plain) in &sealed {
+        absent(secrets.iter().copied().chain(CARDS), place, plain.as_bytes());
+    }
+    let server = installation.serve(None).await;
+    let client = server.client();
+
     let mut erasures = Vec::new();
     for connection in &connections {
         let erasure = client.erase(connection).await.unwrap();
         client.complete(&erasure).await.unwrap();
         erasures.push(erasure);
     }
-    let told = answers(&client, &connections, &erasures).await;
+    let (after, queries) = known_of(&client, &connections, &erasures).await;
+    // Also by the ids of records that are gone.
+    let known = known.into_iter().chain(after.into_iter().filter(|(path, _)| *path != "/v1/records/")).collect();
+    let told = answers(&client, &known, &queries).await + &operators_answers(&installation, &connections);
+    absent(secrets.iter().copied(), "an answer after the erasure", told.replace(&format!("code={API_KEY}&"), "").as_bytes());
     absent(PERSONAL.into_iter().chain(["Zephyrine", "C-1\""]).chain(CARDS), "an answer after the erasure", told.as_bytes());
     assert_eq!(server.stop(), 0);
     in_no_file(&[secrets.as_slice(), &CARDS, &PERSONAL].concat(), &installation);
+}
+
+/// Goal: a panic tells nothing that is secret. Method: what a failed assumption about a secret says, as every panic hook reads
+/// it; the process has no hook of its own.
+#[test]
+fn a_panic_tells_no_secret() {
+    let key = || Secret::new(API_KEY.to_owned());
+    let said = |panics: fn(Secret<String>)| {
+        let payload = std::panic::catch_unwind(|| panics(key())).expect_err("it panics");
+        payload.downcast_ref::<String>().cloned().expect("a message")
+    };
+    for message in [said(|secret| Err::<(), _>(secret).unwrap()), said(|secret| panic!("{secret:?}"))] {
+        assert!(!message.contains(API_KEY), "{message}");
+    }
+}
+
+/// Goal: no core file of a running gateway exists, and no other program of its user reads its memory. Method: the kernel is
+/// asked for a core file in every way that a user has, and the process killed by a signal that makes one.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_closed() {
+    let (_, address) = Parrot::start().await;
+    let installation = Installation::new(&address.to_string());
+    let folder = installation.beside("cores");
+    std::fs::create_dir(&folder).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -c unlimited; cd \"$0\" && exec \"$@\""]).arg(&folder);
+    shell.arg(installation.command(&[]).get_program()).args(installation.command(&[]).get_args());
+    let server = installation.serve_with(shell, None).await;
+    let process = std::path::Path::new("/proc").join(server.pid().to_string());
+    let limits = std::fs::read_to_string(process.join("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().filter(|word| *word == "0").count(), 2, "{core}");
+    for secret in ["mem", "environ", "maps"] {
+        let path = process.join(secret);
+        assert!(!opens(&path), "{path:?} is open to the gateway's user");
+    }
+    assert!(opens(std::path::Path::new("/proc/self/environ")), "the look itself works");
+    assert!(server.signalled("ABRT").contains("signal"), "it ends by the signal");
+    assert!(files(&folder).is_empty(), "{:?}", files(&folder));
+}
+
+/// Whether a program of this user, without root's rights, can open a file.
+fn opens(path: &std::path::Path) -> bool {
+    let mut look = Command::new("setpriv");
+    look.args(["--bounding-set", "-all", "--inh-caps", "-all", "--"]);
+    if look.arg("true").output().is_err() {
+        // Not root then, or without the tool: this process itself looks.
+        return std::fs::File::open(path).and_then(|mut file| std::io::Read::read(&mut file, &mut [0]).map(drop)).is_ok();
+    }
+    let mut look = Command::new("setpriv");
+    look.args(["--bounding-set", "-all", "--inh-caps", "-all", "--", "head", "-c", "1"]).arg(path);
+    look.output().unwrap().status.success()
 }

@@ -46,6 +46,8 @@ use headgate::secret::Secret;
 use headgate::store::Options;
 use headgate::store::StopReason;
 use headgate::store::Store;
+use headgate::telemetry::activity::Activity;
+use headgate::telemetry::metrics::Metrics;
 use headgate::vault::MasterKey;
 use headgate::vault::Vault;
 
@@ -156,7 +158,8 @@ impl House {
             policy_version: "2026-11".into(),
         };
         let permit = connection.permit(self.connections.gates()).unwrap();
-        let mut stream = self.intake.stream(connection.clone(), permit, run.clone(), treatment).unwrap();
+        let activity = Arc::new(Activity::new("shop", Arc::new(Metrics::new())));
+        let mut stream = self.intake.stream(connection.clone(), permit, run.clone(), treatment, activity).unwrap();
         stream.accept(page(records, now), 1).await.unwrap();
         stream.settle().await.unwrap();
         stream.acknowledged(&run)

@@ -19,6 +19,7 @@ mod life;
 mod model;
 mod oauth;
 mod peers;
+mod power;
 mod readme;
 mod record;
 mod services;

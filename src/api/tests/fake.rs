@@ -237,6 +237,7 @@ fn connection(id: ConnectionId, owner: &str, consent: ConsentId, now: Timestamp)
         not_before: None,
         failures: 0,
         credential: wire::connection::Credential { state: "held".into(), generation: Some(1) },
+        activity: None,
     }
 }
 

@@ -141,6 +141,14 @@ async fn wrong_methods_and_paths_are_problems() {
     }
 }
 
+/// The schema of every body compiles: a server compiles one only for its first body.
+#[test]
+fn every_body_has_a_schema() {
+    for body in ROUTES.iter().filter_map(|route| route.body) {
+        assert!(jsonschema::validator_for(&schema::standalone(&body.schema)).is_ok(), "{}", body.schema.name);
+    }
+}
+
 /// The description lists every row with a 2xx and a 4xx, and every pointer in it leads somewhere.
 #[test]
 fn the_description_lists_every_row() {

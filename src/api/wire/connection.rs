@@ -1,5 +1,7 @@
 //! Connections: one customer's authorization of one connector.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Map;
@@ -8,10 +10,12 @@ use serde_json::Value;
 use crate::api::wire::consent;
 use crate::api::wire::schema::Schema;
 use crate::api::wire::schema::array;
+use crate::api::wire::schema::counts;
 use crate::api::wire::schema::id;
 use crate::api::wire::schema::integer;
 use crate::api::wire::schema::list;
 use crate::api::wire::schema::nullable;
+use crate::api::wire::schema::number;
 use crate::api::wire::schema::object;
 use crate::api::wire::schema::one_of;
 use crate::api::wire::schema::purpose;
@@ -65,6 +69,51 @@ pub struct Connection {
     pub failures: u32,
     /// What stands of its credential; never a part of it.
     pub credential: Credential,
+    /// What happened to its requests and pages since the process began; null when it was not pulled since.
+    pub activity: Option<Activity>,
+}
+
+/// What happened to a connection's requests and pages since the process began.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Activity {
+    /// Requests by how they went: `ok`, `limited` (429), `refused`, `failed`, `cut` (by a stop).
+    pub requests: BTreeMap<String, u64>,
+    /// Attempts that repeated a failed one.
+    pub retries: u64,
+    /// What was waited for, how often, and for how long together.
+    pub waits: Vec<Waited>,
+    /// What is waited for now, and for how long already.
+    pub waiting: Vec<Waiting>,
+    /// Named limits that were reached, and how often.
+    pub limits: BTreeMap<String, u64>,
+    /// Pages read from the application.
+    pub pages_read: u64,
+    /// Pages that are durable.
+    pub pages_stored: u64,
+    /// Pages that are on their way between the two.
+    pub pages_waiting: u64,
+    /// Pages that were read and not stored, above all because the connection was stopped meanwhile.
+    pub pages_dropped: u64,
+}
+
+/// Waits that are over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waited {
+    /// `budget`, `retry`, `token` or `store`.
+    pub r#for: String,
+    /// How often.
+    pub times: u64,
+    /// How long, together.
+    pub seconds: f64,
+}
+
+/// A wait under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// As [`Waited::for`].
+    pub r#for: String,
+    /// For how long already.
+    pub seconds: f64,
 }
 
 /// What stands of a credential.
@@ -107,10 +156,27 @@ pub const CONNECTION: Schema = Schema {
             ("not_before", nullable(time())),
             ("failures", integer()),
             ("credential", object(&[("state", one_of(CREDENTIAL_STATES)), ("generation", nullable(integer()))], &[])),
+            ("activity", nullable(activity())),
         ];
         object(&members, &[])
     },
 };
+
+fn activity() -> Value {
+    let waited = object(&[("for", string()), ("times", integer()), ("seconds", number())], &[]);
+    let members = [
+        ("requests", counts()),
+        ("retries", integer()),
+        ("waits", array(waited)),
+        ("waiting", array(object(&[("for", string()), ("seconds", number())], &[]))),
+        ("limits", counts()),
+        ("pages_read", integer()),
+        ("pages_stored", integer()),
+        ("pages_waiting", integer()),
+        ("pages_dropped", integer()),
+    ];
+    object(&members, &[])
+}
 
 /// The schema of a page of connections.
 pub const CONNECTIONS: Schema = Schema { name: "Connections", make: || list(&CONNECTION) };

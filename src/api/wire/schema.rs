@@ -164,6 +164,16 @@ pub fn integer() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
+/// A number of seconds or of bytes.
+pub fn number() -> Value {
+    json!({ "type": "number", "minimum": 0 })
+}
+
+/// Counts by name.
+pub fn counts() -> Value {
+    json!({ "type": "object", "additionalProperties": integer() })
+}
+
 /// True or false.
 pub fn boolean() -> Value {
     json!({ "type": "boolean" })

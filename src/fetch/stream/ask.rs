@@ -25,7 +25,7 @@ use crate::connector::reading::ReadingError;
 use crate::connector::reading::RequestPlan;
 use crate::connector::reading::Requests;
 use crate::connector::reading::SecretPlace;
-use crate::connector::reading::Wait;
+use crate::connector::reading::Wait as Asked;
 use crate::fetch::FetchError;
 use crate::fetch::client::Incoming;
 use crate::fetch::request::Body;
@@ -38,6 +38,8 @@ use crate::fetch::stream::StreamOrder;
 use crate::fetch::wait::patience;
 use crate::record::Exchange;
 use crate::secret::Secret;
+use crate::telemetry::activity::Wait;
+use crate::telemetry::activity::Waiting;
 
 /// What a page is asked by.
 pub(super) struct Page<'p> {
@@ -64,6 +66,8 @@ pub(super) struct Asker<'a> {
     scope: Scope,
     /// The scope with the access token that was used last.
     granted: Mutex<Option<(Secret<String>, Scope)>>,
+    /// The wait before the next attempt.
+    pause: Mutex<Option<Waiting>>,
 }
 
 impl<'a> Asker<'a> {
@@ -71,7 +75,15 @@ impl<'a> Asker<'a> {
         let Requester::HttpRequester(http) = &retriever.requester;
         let policy = ErrorPolicy::new(http.error_handler.as_ref(), scope.clone(), order.compat);
         let retries = Policy { attempts_max: policy.retries() + 1, elapsed_max: reading::RETRY_TIME_MAX, ..order.retries.clone() };
-        Asker { order, requester: &retriever.requester, policy, retries, scope: scope.clone(), granted: Mutex::new(None) }
+        Asker {
+            order,
+            requester: &retriever.requester,
+            policy,
+            retries,
+            scope: scope.clone(),
+            granted: Mutex::new(None),
+            pause: Mutex::new(None),
+        }
     }
 
     /// Asks until an answer passes.
@@ -82,7 +94,13 @@ impl<'a> Asker<'a> {
 
     /// One attempt. Everything that must be fresh is taken here: the token, the budget's cell, the permit's epoch.
     async fn attempt(&self, page: &Page<'_>, number: u32) -> Attempt<Answered> {
-        let grant = match self.order.access.grant().await {
+        if self.pause.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+            self.order.activity.retried();
+        }
+        let waiting = self.order.activity.waiting(Wait::Token);
+        let granted = self.order.access.grant().await;
+        drop(waiting);
+        let grant = match granted {
             Ok(grant) => grant,
             Err(error) if error.is_transient() => return self.again(number, error, None),
             Err(error) => return Attempt::Failed(error),
@@ -117,7 +135,9 @@ impl<'a> Asker<'a> {
         let token = grant.map(Grant::token);
         let plan = requests.plan(page.slice, page.token, page.path.as_deref(), page.injections, token);
         let request = request(plan.map_err(|source| self.failed(source))?, order.access.secrets(grant), &order.hosts)?;
+        let waiting = order.activity.waiting(Wait::Budget);
         order.budget.acquire(&order.permit).await?;
+        drop(waiting);
         order.count_request();
         let outcome = order.client.send(&request, &order.hosts, &order.permit).await;
         order.count_outcome(&outcome);
@@ -175,14 +195,18 @@ impl<'a> Asker<'a> {
 
     /// Another attempt, after the wait that the manifest or the application asks for; else on the schedule of retries.
     fn again<T>(&self, number: u32, cause: FetchError, answer: Option<&Answer>) -> Attempt<T> {
-        match self.policy.wait(number, answer, self.order.clock.now()) {
-            Ok(Wait::Unsaid) => Attempt::Again { cause, wait: None },
-            Ok(Wait::For(wait)) => Attempt::Again { cause, wait: Some(wait) },
-            Ok(Wait::TooLong { asked }) => Attempt::Failed(FetchError::NotBefore {
+        let asked = match self.policy.wait(number, answer, self.order.clock.now()) {
+            Ok(asked) => asked,
+            Err(source) => return Attempt::Failed(self.failed(source)),
+        };
+        *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.order.activity.waiting(Wait::Retry));
+        match asked {
+            Asked::Unsaid => Attempt::Again { cause, wait: None },
+            Asked::For(wait) => Attempt::Again { cause, wait: Some(wait) },
+            Asked::TooLong { asked } => Attempt::Failed(FetchError::NotBefore {
                 until: patience(self.order.clock.now(), asked.max(Duration::from_secs(1))),
                 reason: format!("{cause}; the application asks for more patience than the manifest allows"),
             }),
-            Err(source) => Attempt::Failed(self.failed(source)),
         }
     }
 

@@ -39,8 +39,7 @@ use crate::fetch::client::Incoming;
 use crate::fetch::egress::AllowedHosts;
 use crate::fetch::retry::Policy;
 use crate::record::FetchedPage;
-use crate::telemetry::metrics::ConnectorLabels;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::activity::Activity;
 
 pub use self::access::Access;
 
@@ -77,8 +76,8 @@ pub struct StreamOrder {
     pub clock: Clock,
     /// Requests sent so far, for whoever shows how it goes.
     pub requests: Arc<AtomicU64>,
-    /// Where requests are counted.
-    pub metrics: Arc<Metrics>,
+    /// Where requests, waits and pages are counted.
+    pub activity: Arc<Activity>,
 }
 
 /// Reads a stream to its end; pages are sent to `pages` in the order in which they were read.
@@ -268,6 +267,9 @@ impl StreamOrder {
 
     /// Counts how a request went, by the words of [`Metrics::application_requests`].
     fn count_outcome(&self, outcome: &Result<Incoming, FetchError>) {
+        if let Some(limit) = outcome.as_ref().err().and_then(FetchError::limit) {
+            self.activity.limited(limit);
+        }
         let outcome = match outcome {
             Ok(incoming) if incoming.status == 429 => "limited",
             Ok(incoming) if incoming.status < 400 => "ok",
@@ -275,7 +277,6 @@ impl StreamOrder {
             Err(FetchError::Closed { .. }) => "cut",
             Ok(_) | Err(_) => "failed",
         };
-        let labels = ConnectorLabels { connector: self.connector.name.clone(), outcome };
-        self.metrics.application_requests.get_or_create(&labels).inc();
+        self.activity.requested(outcome);
     }
 }

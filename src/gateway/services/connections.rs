@@ -1,6 +1,7 @@
 //! Connections: shown and changed; [`Connecting`] makes them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 
@@ -36,6 +37,7 @@ use crate::run::Pulls;
 use crate::run::Scheduler;
 use crate::store::StopReason;
 use crate::store::Store;
+use crate::telemetry::activity::Counts;
 
 /// [`services::Connections`] over the registry.
 pub struct Connections {
@@ -86,6 +88,7 @@ impl Connections {
             not_before: schedule.as_ref().and_then(|schedule| schedule.patience(now)),
             failures: schedule.as_ref().map_or(0, |schedule| schedule.failures),
             credential: self.credential(connection.key)?,
+            activity: self.pulls.activity(connection.key).as_ref().map(activity),
         })
     }
 
@@ -116,6 +119,32 @@ impl Connections {
         }
         Ok(())
     }
+}
+
+fn activity(counts: &Counts) -> wire::Activity {
+    let named = |counts: &BTreeMap<&'static str, u64>| counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    let waits = counts.waits.iter().map(|(wait, (times, total))| wire::Waited {
+        r#for: wait.name().to_owned(),
+        times: *times,
+        seconds: thousandths(*total),
+    });
+    let waiting =
+        counts.waiting.iter().map(|(wait, since)| wire::Waiting { r#for: wait.name().to_owned(), seconds: thousandths(since.elapsed()) });
+    wire::Activity {
+        requests: named(&counts.requests),
+        retries: counts.retries,
+        waits: waits.collect(),
+        waiting: waiting.collect(),
+        limits: named(&counts.limits),
+        pages_read: counts.pages_read,
+        pages_stored: counts.pages_stored,
+        pages_waiting: counts.pages_waiting(),
+        pages_dropped: counts.pages_dropped,
+    }
+}
+
+fn thousandths(time: Duration) -> f64 {
+    time.as_millis() as f64 / 1000.0
 }
 
 impl services::Connections for Connections {

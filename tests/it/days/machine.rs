@@ -9,7 +9,7 @@ use crate::support::disk::SmallDisk;
 use crate::support::installation::ended;
 
 /// Room for the store of a small connection, and little more.
-const DISK_BYTES: u64 = 24 << 20;
+const DISK_BYTES: u64 = 40 << 20;
 
 /// Goal: on a full disk nothing is served but stopping, which answers and holds; when there is room again, everything that
 /// was acknowledged is there. Method: a disk of a few megabytes, filled to the last page while the gateway runs.

@@ -64,16 +64,30 @@ pub type Answer = Result<(u16, Value), reqwest::Error>;
 impl Installation {
     /// An empty data directory whose configuration lets it reach the application at `egress`.
     pub fn new(egress: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(&std::env::temp_dir(), egress)
+    }
+
+    /// As [`Installation::new`], all of it in a folder of that place.
+    pub fn within(place: &Path, egress: &str) -> Self {
+        let folder = tempfile::tempdir_in(place).unwrap();
         let data = folder.path().join("data");
         Self::at(folder, data, egress)
     }
 
-    /// As [`Installation::new`], with the data directory on another disk.
+    /// As [`Installation::new`], with the data directory on another disk, of which nothing is kept free.
     pub fn on(disk: &Path, egress: &str) -> Self {
         let mut installation = Self::at(tempfile::tempdir().unwrap(), disk.join("data"), egress);
         installation.master_key = Some(BASE64.encode(&[42; 32]));
+        let configuration = installation.data().join("headgate.toml");
+        let written = fs::read_to_string(&configuration).unwrap();
+        fs::write(configuration, written + "\n[disk]\nlow_mib = 0\nfloor_mib = 0\n").unwrap();
         installation
+    }
+
+    /// A data directory that is there already, in `folder`.
+    pub fn of(folder: TempDir, egress: &str) -> Self {
+        let data = folder.path().join("data");
+        Self::at(folder, data, egress)
     }
 
     fn at(folder: TempDir, data: PathBuf, egress: &str) -> Self {
@@ -81,12 +95,18 @@ impl Installation {
         let secret_file = folder.path().join("client.secret");
         fs::write(&secret_file, &client_secret).unwrap();
         let installation = Installation { folder, data, master_key: None, client_secret, log_filter: "info" };
-        fs::create_dir(installation.data()).unwrap();
-        let config = format!(
-            "[egress]\nallow = [\"{egress}\"]\n\n[connectors.sandbox]\nclient_id = \"{CLIENT_ID}\"\nclient_secret_file = {secret_file:?}\n"
-        );
-        fs::write(installation.data().join("headgate.toml"), config).unwrap();
+        fs::create_dir_all(installation.data()).unwrap();
+        installation.configure(&[egress.to_owned()]);
         installation
+    }
+
+    /// Lets the next process reach the applications at these addresses.
+    pub fn configure(&self, egress: &[String]) {
+        let secret_file = self.beside("client.secret");
+        let config = format!(
+            "[egress]\nallow = {egress:?}\n\n[connectors.sandbox]\nclient_id = \"{CLIENT_ID}\"\nclient_secret_file = {secret_file:?}\n"
+        );
+        fs::write(self.data().join("headgate.toml"), config).unwrap();
     }
 
     /// The data directory.
@@ -176,7 +196,7 @@ impl Installation {
 /// The binary under test, with nothing of this process's environment that it would read.
 pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
-    command.env_remove("HEADGATE_MASTER_KEY").env_remove("HEADGATE_CONFIG").env_remove("HEADGATE_LOG");
+    command.env_remove("HEADGATE_MASTER_KEY").env_remove("HEADGATE_CONFIG").env_remove("HEADGATE_LOG").env_remove("HEADGATE_DEBUGGABLE");
     command
 }
 
@@ -209,6 +229,18 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A signal by its name, and how the process ended.
+    pub fn signalled(mut self, name: &str) -> String {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        self.child.wait().unwrap().to_string()
+    }
+
     /// SIGTERM, and the exit code.
     pub fn stop(mut self) -> i32 {
         let pid = self.child.id().to_string();
@@ -234,10 +266,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// The same, as the holder of another key.
-    pub fn with_key(mut self, key: String) -> Self {
-        self.key = key;
-        self
+    /// The same server, asked with another API key.
+    pub fn with_key(&self, key: &str) -> Self {
+        Client { key: key.to_owned(), ..self.clone() }
     }
 
     /// Sends a request.

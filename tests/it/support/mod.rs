@@ -1,6 +1,7 @@
 //! What the tests stand on: applications on loopback sockets, a gateway in this process, and the real binary as a process.
 
 pub mod command;
+pub mod dice;
 pub mod disk;
 pub mod house;
 pub mod http;

@@ -176,7 +176,7 @@ fn answer(shelves: &BTreeMap<String, Shelf>, asked: &Asked) -> Reply {
     let since = asked.parameter("since").unwrap_or_default();
     let newer = |item: &Value| item["updated_at"].as_str().unwrap() >= since;
     let end = token.unwrap_or(shelf.items).min(shelf.items);
-    let page: Vec<Value> = (0..end).rev().map(|number| item(number)).take_while(newer).take(PAGE as usize).collect();
+    let page: Vec<Value> = (0..end).rev().map(item).take_while(newer).take(PAGE as usize).collect();
     let next = if page.len() < PAGE as usize { Value::Null } else { json!((end - PAGE).to_string()) };
     Reply::json(&json!({"items": page, "next": next}))
 }
