@@ -344,4 +344,35 @@ mod tests {
         store.commit(unit).await.unwrap();
         assert_eq!(store.segment_lengths(OWNER).unwrap(), [(1, 60), (2, 50)], "what is written next makes the file anew");
     }
+    /// Goal: a writer that takes all it can does not starve a compaction, and is held up for moments only.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_writer_that_never_rests_is_caught_up_with() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), &Options::default()).unwrap();
+        let end = Arc::new(AtomicBool::new(false));
+        let writing = tokio::spawn({
+            let (store, end) = (store.clone(), end.clone());
+            async move {
+                let (mut longest, mut keys) = (Duration::ZERO, 0..);
+                while !end.load(Ordering::SeqCst) {
+                    let mut unit = Unit::default();
+                    for key in keys.by_ref().take(300).map(|key: u32| key.wrapping_mul(2_654_435_761)) {
+                        unit.put(&key, &text(key, 1));
+                    }
+                    let began = Instant::now();
+                    store.commit(unit).await.unwrap();
+                    longest = longest.max(began.elapsed());
+                }
+                (keys.start as usize, longest)
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let compacting = store.clone();
+        let compacted = tokio::task::spawn_blocking(move || compacting.compact(&Arc::default())).await.unwrap().unwrap();
+        end.store(true, Ordering::SeqCst);
+        let (written, longest) = writing.await.unwrap();
+        println!("longest commit {longest:?} of {written} rows beside {compacted:?}");
+        assert!(longest < Duration::from_secs(5), "a commit took {longest:?}");
+        assert_eq!(all(&store).len(), written);
+    }
 }

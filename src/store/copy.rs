@@ -179,6 +179,8 @@ pub(super) struct Copying {
     /// Over the rows as they were compared: in the order of keys, then what was carried over, round by round.
     digest: RowsDigest,
     rows: u64,
+    /// Whether rows are compared by now, and so are in the digest.
+    compares: bool,
 }
 
 /// A copy that is whole.
@@ -198,7 +200,7 @@ impl Copying {
         remove(path)?;
         let (from, to) = (engine.current(), Arc::new(Database::open(path, FILLING_CACHE_BYTES)?));
         engine.watch_changes();
-        let mut copying = Copying { engine, from, to, path: path.into(), disk, watch, digest: RowsDigest::new(), rows: 0 };
+        let mut copying = Copying { engine, from, to, path: path.into(), disk, watch, digest: RowsDigest::new(), rows: 0, compares: false };
         copying.copy_all()?;
         copying.reopen(cache_bytes)?;
         copying.compare_all()?;
@@ -237,6 +239,7 @@ impl Copying {
 
     fn compare_all(&mut self) -> Result<(), CopyError> {
         self.watch.begin("comparing rows");
+        self.compares = true;
         let (mut last, engine): (Option<IVec>, _) = (None, self.engine.clone());
         loop {
             let _call = engine.call(Call::Walk)?;
@@ -255,7 +258,6 @@ impl Copying {
             }
             copies.iter().for_each(|(key, value)| self.digest.add(key, value));
             self.carry_over(&changed)?;
-            self.compare(&changed)?;
             self.watch.add(compared)?;
             match end {
                 Some(key) => last = Some(key.into()),
@@ -273,7 +275,6 @@ impl Copying {
             let changed = self.engine.take_changes();
             left = changed.len();
             self.carry_over(&changed)?;
-            self.compare(&changed)?;
             self.to.sync()?;
             self.watch.add(left as u64)?;
             if left <= PAUSE_ROWS {
@@ -289,34 +290,30 @@ impl Copying {
         let _call = engine.call(Call::Walk)?;
         let changed = self.engine.take_changes();
         self.carry_over(&changed)?;
-        self.compare(&changed)?;
         self.to.sync()?;
         let digest = std::mem::replace(&mut self.digest, RowsDigest::new());
         Ok(Copied { database: self.to.clone(), rows: self.rows, digest: digest.finish().0 })
     }
 
+    /// Copies rows that were changed, and compares what is then in the copy. A row that is changed again meanwhile has its
+    /// turn in the next round.
     fn carry_over(&mut self, changed: &BTreeSet<Vec<u8>>) -> Result<(), CopyError> {
-        let mut rows = Vec::with_capacity(changed.len());
+        let mut carried = Vec::with_capacity(changed.len());
         for key in changed {
             let value = self.from.get(key)?;
-            match (self.to.get(key)?.is_some(), value.is_some()) {
+            match (self.to.put(key, value.as_ref())?, value.is_some()) {
                 (false, true) => self.rows += 1,
                 (true, false) => self.rows -= 1,
                 _ => {}
             }
-            rows.push((key.clone(), value.map(|value| value.to_vec())));
+            carried.push((key, value));
         }
-        Ok(self.to.apply(&rows)?)
-    }
-
-    /// Compares rows that were carried over; those that were changed again meanwhile have their turn in the next round.
-    fn compare(&mut self, keys: &BTreeSet<Vec<u8>>) -> Result<(), CopyError> {
-        for key in keys {
-            let (original, copy) = (self.from.get(key)?, self.to.get(key)?);
-            match copy {
-                copy if copy != original && !self.engine.is_changed(key) => return Err(CopyError::Differs),
-                Some(value) if Some(&value) == original.as_ref() => self.digest.add(key, &value),
-                _ => {}
+        for (key, value) in carried {
+            if self.to.get(key)? != value {
+                return Err(CopyError::Differs);
+            }
+            if let Some(value) = value.filter(|_| self.compares) {
+                self.digest.add(key, &value);
             }
         }
         Ok(())

@@ -16,10 +16,12 @@ use std::ops::Bound;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::time::Duration;
 
 use sled::IVec;
 
@@ -32,12 +34,16 @@ use crate::store::watch::Call;
 use crate::store::watch::Under;
 use crate::store::watch::Watch;
 
+/// Changed keys that a copy may be behind before the writer gives way to it.
+const CHANGED_MAX: usize = 2 << 10;
+
 /// The database in use, and where it lies.
 pub(super) struct Engine {
     path: PathBuf,
     current: RwLock<Arc<Database>>,
     /// The keys that were changed since a copy last asked for them; none while nobody copies.
     changed: Mutex<Option<BTreeSet<Vec<u8>>>>,
+    taken: Condvar,
     watch: Arc<Watch>,
 }
 
@@ -65,7 +71,7 @@ impl Engine {
     /// file system's refusals.
     pub fn open(path: &Path, cache_bytes: u64, clock: &Clock, watch: Arc<Watch>) -> Result<Self, StoreError> {
         let database = Database::over(opening::open(path, cache_bytes, clock)?, path)?;
-        Ok(Engine { path: path.into(), current: RwLock::new(Arc::new(database)), watch, changed: Mutex::default() })
+        Ok(Engine { path: path.into(), current: RwLock::new(Arc::new(database)), watch, changed: Mutex::default(), taken: Condvar::new() })
     }
 
     /// Where the database in use lies.
@@ -80,6 +86,12 @@ impl Engine {
 
     /// Puts another database in its place; the one before. Whoever reads it still goes on doing so.
     pub fn exchange(&self, database: Arc<Database>) -> Arc<Database> {
+        // It holds every unit that the one before does, so it is held to the same number at the next open.
+        if let Some(number) = self.anchored()
+            && let Err(error) = database.anchor.write(number)
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the number of the last unit is not written down");
+        }
         std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), database)
     }
 
@@ -129,17 +141,22 @@ impl Engine {
 
     /// The keys that were changed since this was last called.
     pub fn take_changes(&self) -> BTreeSet<Vec<u8>> {
-        self.changed().as_mut().map(std::mem::take).unwrap_or_default()
+        let changes = self.changed().as_mut().map(std::mem::take).unwrap_or_default();
+        self.taken.notify_all();
+        changes
     }
 
-    /// Whether a key was changed since they were last taken.
-    pub fn is_changed(&self, key: &[u8]) -> bool {
-        self.changed().as_ref().is_some_and(|changed| changed.contains(key))
+    /// Waits a while when a copy has fallen behind: it has more to do for a row than the writer, and would never catch up with
+    /// one that takes all it can.
+    pub fn give_way(&self, at_most: Duration) {
+        let behind = |changed: &mut Option<BTreeSet<Vec<u8>>>| changed.as_ref().is_some_and(|changed| changed.len() > CHANGED_MAX);
+        drop(self.taken.wait_timeout_while(self.changed(), at_most, behind));
     }
 
     /// Forgets them.
     pub fn unwatch_changes(&self) {
         *self.changed() = None;
+        self.taken.notify_all();
     }
 
     fn changed(&self) -> MutexGuard<'_, Option<BTreeSet<Vec<u8>>>> {
@@ -207,6 +224,15 @@ impl Database {
             }
         }
         self.db.apply_batch(batch).map_err(StoreError::engine)
+    }
+
+    /// Puts or removes one row; whether there was one.
+    pub fn put(&self, key: &[u8], value: Option<&IVec>) -> Result<bool, StoreError> {
+        let before = match value {
+            Some(value) => self.db.insert(key, value),
+            None => self.db.remove(key),
+        };
+        before.map(|before| before.is_some()).map_err(StoreError::engine)
     }
 
     /// sled's own flush issues no fsync on Linux: this one does.

@@ -11,6 +11,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -44,6 +45,11 @@ use crate::telemetry::metrics::Metrics;
 
 /// Units of one group at most: what waits behind a group waits no longer than its sync.
 const GROUP_UNITS_MAX: usize = 64;
+
+/// While a copy is behind, the writer waits this many times as long as a group took,
+const GIVE_WAY_TIMES: u32 = 4;
+/// and no longer than this, so that whoever stops something is answered soon.
+const GIVE_WAY_MAX: Duration = Duration::from_millis(250);
 
 /// What the writer is asked for.
 #[allow(clippy::large_enum_variant, reason = "nearly every job is a unit: a box for each would cost more than the bytes")]
@@ -137,11 +143,13 @@ impl Writer {
                 next = if pause.is_none() && group.len() < GROUP_UNITS_MAX { queue.try_recv().ok() } else { None };
             }
             self.metrics.store_queue.set(queue.len() as i64);
+            let began = Instant::now();
             let done = self.serve_counted(&mut group).and_then(|()| pause.map_or(Ok(()), |act| act()));
             if let Err(error) = done {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store can no longer make writes durable; it stops");
                 return;
             }
+            self.engine.give_way((began.elapsed() * GIVE_WAY_TIMES).min(GIVE_WAY_MAX));
         }
     }
 
