@@ -11,7 +11,7 @@
 //! |---|---|
 //! | 7 doors | [`cli`], [`gateway`], [`config`] |
 //! | 6 HTTP | [`api`] |
-//! | 5 acts | [`connect`], [`run`], [`revocation`], [`erasure`] |
+//! | 5 acts | [`connect`], [`run`], [`revocation`], [`erasure`], [`copies`] |
 //! | 4 movement | [`authorization`], [`fetch`], [`intake`] |
 //! | 3 nouns with a life | [`connection`], [`lineage`] |
 //! | 2 keeping | [`store`], [`vault`], [`audit`] |
@@ -31,6 +31,7 @@ pub mod connect;
 pub mod connection;
 pub mod connector;
 pub mod consent;
+pub mod copies;
 pub mod digest;
 pub mod erasure;
 pub mod fetch;

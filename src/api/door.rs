@@ -4,6 +4,7 @@
 //! needs a key.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -25,6 +26,7 @@ use crate::api::key;
 use crate::api::principal::Principal;
 use crate::api::principal::StatedPurpose;
 use crate::api::problem::Problem;
+use crate::api::route;
 use crate::api::route::Access;
 use crate::api::route::Parameter;
 use crate::api::route::Route;
@@ -55,19 +57,23 @@ pub struct Doorway {
     api: Arc<Api>,
     route: &'static Route,
     door: Door,
-    schema: Option<Validator>,
+    /// Compiled for the first body: most processes see few routes.
+    schema: OnceLock<Validator>,
 }
 
 impl Doorway {
     /// Prepares the row for serving.
+    pub fn new(api: Arc<Api>, route: &'static Route, door: Door) -> Arc<Self> {
+        Arc::new(Doorway { api, route, door, schema: OnceLock::new() })
+    }
+
+    /// The schema of the row's body.
     ///
     /// # Panics
-    /// When the row's schema is none: the schemas are part of the program, and a test builds every row.
-    pub fn new(api: Arc<Api>, route: &'static Route, door: Door) -> Arc<Self> {
-        let compile = |body: crate::api::route::Body| {
-            jsonschema::validator_for(&schema::standalone(&body.schema)).expect("a schema of the program's own compiles")
-        };
-        Arc::new(Doorway { api, route, door, schema: route.body.map(compile) })
+    /// When it is none: the schemas are part of the program, and a test sends every row a body.
+    fn schema(&self, body: route::Body) -> &Validator {
+        let compile = || jsonschema::validator_for(&schema::standalone(&body.schema)).expect("a schema of the program's own compiles");
+        self.schema.get_or_init(compile)
     }
 }
 
@@ -161,9 +167,9 @@ fn stated_purpose(principal: &Principal, headers: &HeaderMap) -> Result<StatedPu
 async fn act(doorway: Arc<Doorway>, principal: Arc<Principal>, parts: Parts, body: Body, next: Next) -> Result<Response, Problem> {
     let limit = doorway.route.body.map_or(body::BODY_BYTES_MAX, |body| body.bytes_max);
     let bytes = body::read(body, limit).await?;
-    match (&doorway.schema, doorway.route.body) {
-        (Some(schema), Some(body)) if !(body.optional && bytes.is_empty()) => body::check(&parts.headers, &bytes, schema)?,
-        (None, _) if !bytes.is_empty() && bytes.trim_ascii() != b"{}" => {
+    match doorway.route.body {
+        Some(body) if !(body.optional && bytes.is_empty()) => body::check(&parts.headers, &bytes, doorway.schema(body))?,
+        None if !bytes.is_empty() && bytes.trim_ascii() != b"{}" => {
             return Err(Problem::member("", "unexpected", "this route takes no body; send none"));
         }
         _ => {}

@@ -27,6 +27,12 @@ pub const REQUEST_ID_HEADER: &str = "x-request-id";
 /// How long an answer may take.
 pub const ANSWER_SECONDS_MAX: u64 = 60;
 
+/// The routes that copy the whole store, which takes as long as it is large. Only the local operator has them, and going away
+/// ends them.
+const LASTING: [&str; 2] = ["/admin/store/compact", "/admin/store/backup"];
+/// How long their answers may take.
+const LASTING_SECONDS_MAX: u64 = 24 * 3600;
+
 /// Serves one request within the frame.
 ///
 /// The log line has the route's template and not the path, nor the query: a path may hold a link token.
@@ -35,11 +41,12 @@ pub async fn serve(State(api): State<Arc<Api>>, request: Request, next: Next) ->
     let method = request.method().as_str().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
     let begun = Instant::now();
+    let seconds_max = if LASTING.contains(&route.as_str()) { LASTING_SECONDS_MAX } else { ANSWER_SECONDS_MAX };
     let work = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let mut response = match timeout(Duration::from_secs(ANSWER_SECONDS_MAX), work).await {
+    let mut response = match timeout(Duration::from_secs(seconds_max), work).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => Problem::internal("the handler panicked").into_response(),
-        Err(_) => Problem::AnswerTimeout { seconds: ANSWER_SECONDS_MAX }.into_response(),
+        Err(_) => Problem::AnswerTimeout { seconds: seconds_max }.into_response(),
     };
     dress(&mut response, &id);
     let (status, seconds) = (response.status().as_u16(), begun.elapsed().as_secs_f64());

@@ -346,6 +346,20 @@ pub static ROUTES: &[Route] =
         Route::new(Verb::Get, "/admin/store/stats", "Figures about the store", |m| on(m, handlers::admin::store_stats))
             .access(Access::Local)
             .answers(&[json(StatusCode::OK, "The figures", wire::schema::OPEN_OBJECT)]),
+        Route::new(Verb::Post, "/admin/store/compact", "Puts a new database in the place of the present one", |m| {
+            on(m, handlers::copies::compact)
+        })
+        .access(Access::Local)
+        .answers(&[json(StatusCode::OK, "What it came to", wire::copies::COMPACTED)])
+        .problems(&[Kind::StateConflict]),
+        Route::new(Verb::Post, "/admin/store/backup", "Writes the store of this moment into a folder", |m| on(m, handlers::copies::backup))
+            .access(Access::Local)
+            .body(wire::copies::BACKUP_ORDER)
+            .answers(&[json(StatusCode::OK, "What it came to", wire::copies::BACKED_UP)])
+            .problems(&[Kind::StateConflict]),
+        Route::new(Verb::Get, "/admin/store/copy", "What of these two is under way", |m| on(m, handlers::copies::under_way))
+            .access(Access::Local)
+            .answers(&[json(StatusCode::OK, "What is, and how far", wire::copies::COPY_UNDER_WAY)]),
         Route::new(Verb::Post, "/admin/store/check", "Begins a check of everything that is kept", |m| on(m, handlers::admin::begin_check))
             .access(Access::Local)
             .optional_body(wire::store::CHECK_ORDER)

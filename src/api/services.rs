@@ -56,6 +56,8 @@ pub struct Services {
     pub tenants: Arc<dyn Tenants>,
     /// The keyring.
     pub keyring: Arc<dyn Keyring>,
+    /// Compactions and backups.
+    pub copies: Arc<dyn Copies>,
     /// The store and its readiness.
     pub ground: Arc<dyn Ground>,
 }
@@ -288,6 +290,16 @@ pub trait Keyring: Send + Sync {
     fn rotate<'a>(&'a self, by: &'a Principal, order: wire::keyring::RotationOrder) -> Reply<'a, wire::keyring::Rotated>;
     /// Copies it into a file, which the audit log knows of before it is there.
     fn export<'a>(&'a self, by: &'a Principal, order: wire::keyring::ExportOrder) -> Reply<'a, wire::keyring::Exported>;
+}
+
+/// Compactions and backups.
+pub trait Copies: Send + Sync {
+    /// Puts a new database with the same rows in the place of the present one.
+    fn compact<'a>(&'a self, by: &'a Principal) -> Reply<'a, wire::copies::Compacted>;
+    /// Writes the store of this moment into a folder.
+    fn backup<'a>(&'a self, by: &'a Principal, order: wire::copies::BackupOrder) -> Reply<'a, wire::copies::BackedUp>;
+    /// What of these is under way.
+    fn under_way(&self) -> wire::copies::CopyUnderWay;
 }
 
 /// The store and its readiness.

@@ -236,8 +236,12 @@ actions! {
     TenantReopened = "tenant reopened",
     /// Data was exported.
     ExportMade = "export made",
-    /// A backup was made.
-    BackupMade = "backup made",
+    /// A backup was made; the object is its digest.
+    StoreBackedUp = "store backed up",
+    /// The store was put in the state of a backup, whose digest is the object.
+    StoreRestored = "store restored",
+    /// The store was copied to a new database, without what had been removed; the object is the digest of its rows.
+    StoreCompacted = "store compacted",
     /// The log was checked.
     AuditVerified = "audit verified",
 }

@@ -8,6 +8,7 @@ use crate::config::DirectoryError;
 use crate::config::Holder;
 use crate::config::MasterKeyError;
 use crate::config::SettingsError;
+use crate::copies::RestoreError;
 
 /// Exit code: what was asked is well-formed, and was refused, failed or is not verified.
 pub const EXIT_REFUSED: u8 = 1;
@@ -54,6 +55,9 @@ pub enum Failure {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A backup was not restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// An address or socket cannot be listened on.
     #[error("{address} cannot be listened on; end what listens there, or name another address with `listen` or --listen")]
     Listen {

@@ -146,7 +146,7 @@ enum Asking {
     /// The keys that everything stands under: rotate them, copy them.
     #[command(subcommand)]
     Keyring(Keyring),
-    /// The store's size and health.
+    /// The store: its size, and copies of it.
     #[command(subcommand)]
     Store(store::Store),
 }
@@ -182,6 +182,7 @@ impl Command {
             Command::Serve(serve) => return serve.carry_out(opening, output).await,
             Command::Asking(Asking::Certificate(Certificate::Verify(verify))) => return verify.carry_out(output),
             Command::Asking(Asking::Connectors(Connectors::Check(check))) => return check.carry_out(output),
+            Command::Asking(Asking::Store(store::Store::Restore(restore))) => return restore.carry_out(opening, output).await,
             Command::Asking(Asking::Store(store::Store::Check(check))) => return check.carry_out(opening, output).await,
             Command::Asking(Asking::Store(store::Store::Scrub)) => return check::scrub(globals),
             Command::Asking(asking) => asking,

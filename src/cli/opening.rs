@@ -20,10 +20,12 @@ use crate::config::HeldDirectory;
 use crate::config::MASTER_KEY_VARIABLE;
 use crate::config::MasterKeySource;
 use crate::config::Settings;
+use crate::config::SettingsError;
 use crate::gateway::Gateway;
 use crate::gateway::House;
 use crate::ids::Entropy;
 use crate::secret::Secret;
+use crate::vault::MasterKey;
 
 /// How long a command waits for a holder that does not answer: a short command holds the store without answering, and a
 /// server that starts answers soon.
@@ -135,20 +137,36 @@ impl Opening<'_> {
         }
     }
 
+    /// The master key of what is there: none is made.
+    ///
+    /// # Errors
+    /// When it is malformed or missing.
+    pub fn master_key(self, held: &HeldDirectory, output: &mut Output) -> Result<MasterKey, Failure> {
+        let mut announce = |message: String| output.say(&format!("headgate: {message}"));
+        let source = key_source(self.globals, self.environment.master_key);
+        let key = source.resolve(held.directory().path(), false, &Entropy::system(), &mut announce);
+        Ok(key.map_err(SettingsError::MasterKey)?)
+    }
+
     /// Gathers what a gateway is opened with.
     ///
     /// # Errors
     /// When the configuration or the master key is malformed or missing.
     pub fn settings(self, held: HeldDirectory, clock: Clock, output: &mut Output) -> Result<Settings, Failure> {
-        let key = match (&self.globals.master_key_file, &self.globals.master_key_command, self.environment.master_key) {
-            (Some(path), ..) => MasterKeySource::File(path.clone()),
-            (_, Some(command), _) => MasterKeySource::Command(command.clone()),
-            (_, _, Some(text)) => MasterKeySource::Text(text),
-            (None, None, None) => MasterKeySource::Beside,
-        };
-        let config = self.environment.config.as_deref();
+        let Environment { config, master_key } = self.environment;
+        let key = key_source(self.globals, master_key);
+        let config = config.as_deref();
         let mut announce = |message: String| output.say(&format!("headgate: {message}"));
         Ok(Settings::gather(held, config, &key, clock, Entropy::system(), &mut announce)?)
+    }
+}
+
+fn key_source(globals: &Globals, of_environment: Option<Secret<String>>) -> MasterKeySource {
+    match (&globals.master_key_file, &globals.master_key_command, of_environment) {
+        (Some(path), ..) => MasterKeySource::File(path.clone()),
+        (_, Some(command), _) => MasterKeySource::Command(command.clone()),
+        (_, _, Some(text)) => MasterKeySource::Text(text),
+        (None, None, None) => MasterKeySource::Beside,
     }
 }
 

@@ -45,6 +45,36 @@ impl Bars {
     }
 }
 
+/// One line that tells what is being done, on standard error, only where a person watches.
+pub struct Spinner(Option<ProgressBar>);
+
+impl Spinner {
+    /// Nothing is shown yet; nothing ever when nobody watches.
+    pub fn new(output: &Output) -> Self {
+        Spinner((output.is_watched() && !output.is_json()).then(|| {
+            let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let line = ProgressBar::new_spinner().with_style(style);
+            line.enable_steady_tick(TURN_EVERY);
+            line
+        }))
+    }
+
+    /// Shows this instead of what is shown.
+    pub fn show(&mut self, text: &str) {
+        if let Some(line) = &self.0 {
+            line.set_message(text.to_owned());
+        }
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        if let Some(line) = &self.0 {
+            line.finish_and_clear();
+        }
+    }
+}
+
 fn added(group: &MultiProgress, stream: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(LINE).unwrap_or_else(|_| ProgressStyle::default_spinner());
     let line = group.add(ProgressBar::new_spinner().with_style(style).with_prefix(stream.to_owned()));

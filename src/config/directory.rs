@@ -32,6 +32,8 @@ pub const FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "format.json";
 const FORMAT_DRAFT_FILE: &str = "format.json.draft";
 const LOCK_FILE: &str = "lock";
+/// What a restore into a new directory leaves behind when it is killed; the next one clears it away.
+const RESTORING_FOLDER: &str = "restoring";
 const SOCKET_FILE: &str = "admin.sock";
 
 /// The permissions of a data directory: its owner's alone.
@@ -205,7 +207,7 @@ impl DataDirectory {
             let name = entry.map_err(io(&self.path, "reading it"))?.file_name();
             match name.to_str() {
                 Some(FORMAT_FILE) => return Ok(()),
-                Some(CONFIG_FILE | LOCK_FILE | FORMAT_DRAFT_FILE) => {}
+                Some(CONFIG_FILE | LOCK_FILE | FORMAT_DRAFT_FILE | RESTORING_FOLDER) => {}
                 _ => foreign.push(format!("{name:?}")),
             }
         }
@@ -242,6 +244,17 @@ impl HeldDirectory {
     /// Whether it was created with `--test`.
     pub fn is_test(&self) -> bool {
         self.test
+    }
+
+    /// As [`HeldDirectory::mark`], for what a backup says that it is of: only a new directory becomes that.
+    ///
+    /// # Errors
+    /// When the marker cannot be written.
+    pub fn mark_as(&mut self, test: bool, now: Timestamp) -> Result<(), DirectoryError> {
+        if self.new {
+            self.test = test;
+        }
+        self.mark(now)
     }
 
     /// Writes down, durably, that this is Headgate's directory. Called once the master key is known to be kept: a directory

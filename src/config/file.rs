@@ -18,6 +18,8 @@ use crate::config::LISTEN_DEFAULT;
 use crate::fetch::client::Options as FetchOptions;
 use crate::secret::Secret;
 use crate::store::DiskLimits;
+use crate::store::FLOOR_BYTES_DEFAULT;
+use crate::store::LOW_BYTES_DEFAULT;
 
 /// The longest time that a limit of requests can be set to.
 const FETCH_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
@@ -291,14 +293,14 @@ impl Check<'_> {
     }
 
     fn disk(&mut self, written: &WrittenDisk) -> DiskLimits {
-        let bytes = |mib: &Option<Spanned<u32>>, default| mib.as_ref().map_or(default, |mib| u64::from(*mib.get_ref()) << 20);
-        let defaults = DiskLimits::default();
-        let (low, floor) = (bytes(&written.low_mib, defaults.low_bytes), bytes(&written.floor_mib, defaults.floor_bytes));
+        let bytes = |mib: &Option<Spanned<u32>>| mib.as_ref().map(|mib| u64::from(*mib.get_ref()) << 20);
+        let (low_bytes, floor_bytes) = (bytes(&written.low_mib), bytes(&written.floor_mib));
+        let (low, floor) = (low_bytes.unwrap_or(LOW_BYTES_DEFAULT), floor_bytes.unwrap_or(FLOOR_BYTES_DEFAULT));
         if let Some(named) = written.floor_mib.as_ref().or(written.low_mib.as_ref()).filter(|_| floor > low) {
             let message = format!("the floor ({} MiB) must not be above what counts as low ({} MiB)", floor >> 20, low >> 20);
             self.refuse::<()>(named.span(), &message);
         }
-        DiskLimits { low_bytes: low, floor_bytes: floor, ..defaults }
+        DiskLimits { low_bytes, floor_bytes, ..DiskLimits::default() }
     }
 
     fn openlineage(&mut self, written: WrittenOpenLineage) -> OpenLineageConfig {
@@ -417,7 +419,7 @@ mod tests {
         assert_eq!(config.public_url.unwrap().as_str().trim_end_matches('/'), "https://headgate.example.com");
         assert_eq!(config.connector_dirs, [folder.path().join("mine"), PathBuf::from("/opt/connectors")]);
         assert_eq!(config.egress_allow.len(), 3);
-        assert_eq!((config.disk.low_bytes, config.disk.floor_bytes), (2000 << 20, 200 << 20));
+        assert_eq!((config.disk.low_bytes, config.disk.floor_bytes), (Some(2000 << 20), Some(200 << 20)));
         let FetchOptions { connect_timeout, answer_timeout, idle_timeout, total_timeout, body_bytes_max, .. } = config.fetch;
         let milliseconds = [connect_timeout, answer_timeout, idle_timeout, total_timeout].map(|time| time.as_millis());
         assert_eq!((milliseconds, body_bytes_max), ([5_000, 90_000, 500, 600_000], 1 << 20));

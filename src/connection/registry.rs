@@ -255,10 +255,12 @@ impl Connections {
         let before = self.store.get::<NumbersRow>(&())?;
         // An old copy of the store beside today's keyring must not give a number away twice.
         let used = self.vault.highest_numbers()?;
+        // Nor one that the list of stops knows: the list outlives a restore of an older store and keyring.
+        let stopped = self.store.highest_stopped();
         let stored = before.unwrap_or(NumbersRow { tenant: 1, connection: 1 });
         let mut next = NumbersRow {
-            tenant: stored.tenant.max(used.tenant.saturating_add(1)),
-            connection: stored.connection.max(used.connection.saturating_add(1)),
+            tenant: stored.tenant.max(used.tenant.max(stopped.tenant).saturating_add(1)),
+            connection: stored.connection.max(used.connection.max(stopped.connection).saturating_add(1)),
         };
         let slug = tenant.as_str().to_owned();
         let row = self.open_tenant(tenant)?;

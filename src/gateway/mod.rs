@@ -47,6 +47,7 @@ use crate::connection::Connectors;
 use crate::connection::ConnectorsError;
 use crate::connection::Definitions;
 use crate::connection::gate::Gates;
+use crate::copies::Copies;
 use crate::erasure;
 use crate::erasure::ErasureError;
 use crate::erasure::Erasures;
@@ -156,6 +157,7 @@ impl Gateway {
     pub async fn open(settings: Settings) -> Result<Self, GatewayError> {
         let Settings { directory, config, public_url, master_key, clock, entropy } = settings;
         let (path, test) = (directory.directory().path().to_owned(), directory.is_test());
+        Store::finish_replacing(&path)?;
         // Never beside a store: what stands there is sealed under a keyring that is missing.
         let fresh = !Vault::is_in(&path) && !path.join("store").exists();
         let vault = if fresh {
@@ -288,6 +290,7 @@ impl Gateway {
         self.parts.pulls.close().await;
         self.parts.scrubs.close().await;
         self.parts.revocations.close().await;
+        self.parts.copies.close().await;
         self.parts.erasures.close().await;
         self.tasks.close();
         self.tasks.wait().await;
@@ -458,7 +461,9 @@ impl Acts {
     }
 
     fn parts(self, ground: Ground) -> services::Parts {
+        let copies = Copies::new(ground.store.clone(), ground.vault.clone(), ground.log.clone(), ground.clock.clone(), ground.test);
         services::Parts {
+            copies,
             store: ground.store,
             vault: ground.vault,
             connections: ground.connections,

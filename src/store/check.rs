@@ -13,6 +13,7 @@ use crate::store::Row;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Table;
+use crate::store::anchor::UnitsRow;
 use crate::store::row;
 use crate::store::stops;
 use crate::store::watch::Call;
@@ -44,7 +45,13 @@ impl RowCheck {
 
 /// The checks of the store's own tables.
 pub fn row_checks() -> Vec<RowCheck> {
-    vec![RowCheck::of::<GateState>(), RowCheck::of::<AuditLeaf>(), RowCheck::of::<AuditNode>(), RowCheck::of::<AuditHead>()]
+    vec![
+        RowCheck::of::<UnitsRow>(),
+        RowCheck::of::<GateState>(),
+        RowCheck::of::<AuditLeaf>(),
+        RowCheck::of::<AuditNode>(),
+        RowCheck::of::<AuditHead>(),
+    ]
 }
 
 fn reads_back<R: Row>(key: &[u8], value: &[u8]) -> Result<(), StoreError> {

@@ -13,13 +13,18 @@ use std::sync::atomic::Ordering;
 use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
 
+/// Free bytes below which a disk is low when nothing else is said; of a small disk a tenth.
+pub const LOW_BYTES_DEFAULT: u64 = 1 << 30;
+/// Free bytes below which no page is taken in when nothing else is said; of a small disk a twentieth.
+pub const FLOOR_BYTES_DEFAULT: u64 = 64 << 20;
+
 /// Where the alarms stand.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DiskLimits {
-    /// Free bytes below which the disk is low: logged, and shown.
-    pub low_bytes: u64,
-    /// Free bytes below which no page is taken in.
-    pub floor_bytes: u64,
+    /// Free bytes below which the disk is low: logged, and shown. `None`: [`LOW_BYTES_DEFAULT`], on a small disk less.
+    pub low_bytes: Option<u64>,
+    /// Free bytes below which no page is taken in. `None`: [`FLOOR_BYTES_DEFAULT`], on a small disk less.
+    pub floor_bytes: Option<u64>,
     /// Bytes of the engine over bytes of its rows from which on a compaction is due.
     pub amplification_max: f64,
     /// An engine smaller than this wastes nothing worth a word.
@@ -28,7 +33,7 @@ pub struct DiskLimits {
 
 impl Default for DiskLimits {
     fn default() -> Self {
-        DiskLimits { low_bytes: 1 << 30, floor_bytes: 64 << 20, amplification_max: 3.0, amplification_bytes_min: 64 << 20 }
+        DiskLimits { low_bytes: None, floor_bytes: None, amplification_max: 3.0, amplification_bytes_min: 64 << 20 }
     }
 }
 
@@ -80,19 +85,25 @@ impl Disk {
         }
     }
 
-    fn free_bytes(&self) -> Result<u64, StoreError> {
+    /// What is free, and where that is low and too low.
+    fn room(&self) -> Result<Room, StoreError> {
         let found = rustix::fs::statvfs(&self.directory);
         let found = found.map_err(|error| StoreError::io("measure the disk of", &self.directory, error.into()))?;
-        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+        let all = found.f_blocks.saturating_mul(found.f_frsize);
+        Ok(Room {
+            free: found.f_bavail.saturating_mul(found.f_frsize),
+            low: self.limits.low_bytes.unwrap_or(LOW_BYTES_DEFAULT.min(all / 10)),
+            floor: self.limits.floor_bytes.unwrap_or(FLOOR_BYTES_DEFAULT.min(all / 20)),
+        })
     }
 
     /// Refuses sealed bytes that would leave less room than the floor. A disk that cannot be measured is not held against them.
     pub fn takes(&self, bytes: u64) -> Result<(), StoreError> {
-        let Ok(free) = self.free_bytes() else { return Ok(()) };
-        if free >= self.limits.floor_bytes.saturating_add(bytes) {
+        let Ok(Room { free, floor, .. }) = self.room() else { return Ok(()) };
+        if free >= floor.saturating_add(bytes) {
             return Ok(());
         }
-        Err(StoreError::DiskFull { path: self.directory.clone(), free_bytes: free, floor_bytes: self.limits.floor_bytes })
+        Err(StoreError::DiskFull { path: self.directory.clone(), free_bytes: free, floor_bytes: floor })
     }
 
     /// Whether the rows of an engine of this size should be counted (again).
@@ -108,14 +119,13 @@ impl Disk {
 
     /// Looks, counts what is to be seen in `/metrics`, and logs each crossing of a limit once.
     pub fn look(&self, engine_bytes: u64) -> Result<DiskState, StoreError> {
-        let (free, limits) = (self.free_bytes()?, &self.limits);
-        let full = free < limits.floor_bytes;
-        let low = crossed(&self.low, free < limits.low_bytes, free >= limits.low_bytes.saturating_add(limits.low_bytes / RELIEF_PART));
-        match low {
+        let (Room { free, low, floor }, limits) = (self.room()?, &self.limits);
+        let full = free < floor;
+        match crossed(&self.low, free < low, free >= low.saturating_add(low / RELIEF_PART)) {
             Crossing::Up => tracing::warn!(
                 disk.free_bytes = free,
-                disk.low_bytes = limits.low_bytes,
-                disk.floor_bytes = limits.floor_bytes,
+                disk.low_bytes = low,
+                disk.floor_bytes = floor,
                 path = %self.directory.display(),
                 "the disk is nearly full; below the floor no page is taken in: free some space, or run `headgate store compact`"
             ),
@@ -140,6 +150,13 @@ impl Disk {
         let (low, wasteful) = (self.low.load(Ordering::Relaxed), self.wasteful.load(Ordering::Relaxed));
         Ok(DiskState { free_bytes: free, low, full, engine_bytes, row_bytes, amplification, wasteful })
     }
+}
+
+/// Bytes of a file system: free, and below what that is low, and too low for a page.
+struct Room {
+    free: u64,
+    low: u64,
+    floor: u64,
 }
 
 /// How an alarm has changed.
@@ -180,13 +197,13 @@ mod tests {
     fn floors_and_waste_are_seen() {
         let directory = tempfile::tempdir().unwrap();
         let disk = |limits| Disk::new(directory.path().into(), limits, Arc::new(Metrics::new()));
-        let roomy = disk(DiskLimits { low_bytes: 1, floor_bytes: 0, ..DiskLimits::default() });
+        let roomy = disk(DiskLimits { low_bytes: Some(1), floor_bytes: Some(0), ..DiskLimits::default() });
         roomy.takes(1).unwrap();
         let state = roomy.look(5).unwrap();
         assert!(!state.low && !state.full && state.free_bytes > 0 && state.amplification.is_none(), "{state:?}");
-        let tight = disk(DiskLimits { low_bytes: u64::MAX, floor_bytes: u64::MAX / 2, ..DiskLimits::default() });
+        let tight = disk(DiskLimits { low_bytes: Some(u64::MAX), floor_bytes: Some(u64::MAX / 2), ..DiskLimits::default() });
         let refused = tight.takes(1).unwrap_err();
-        assert!(matches!(refused, StoreError::DiskFull { .. }) && refused.to_string().contains("disk full"), "{refused}");
+        assert!(matches!(refused, StoreError::DiskFull { .. }) && refused.to_string().contains("the disk is full"), "{refused}");
         assert!(tight.look(5).unwrap().low && tight.look(5).unwrap().full);
 
         let size = DiskLimits::default().amplification_bytes_min;

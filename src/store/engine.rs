@@ -9,12 +9,15 @@
 //! sled looks at its path while it opens, and afterwards only for blob files (there are none, [`crate::store::VALUE_BYTES_MAX`])
 //! and in `size_on_disk` (not used here): an open database goes on working when its directory is renamed.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 
@@ -22,22 +25,30 @@ use sled::IVec;
 
 use crate::clock::Clock;
 use crate::store::StoreError;
+use crate::store::anchor::Anchor;
 use crate::store::opening;
 use crate::store::sync_directory;
 use crate::store::watch::Call;
+use crate::store::watch::Under;
 use crate::store::watch::Watch;
 
 /// The database in use, and where it lies.
 pub(super) struct Engine {
     path: PathBuf,
     current: RwLock<Arc<Database>>,
+    /// The keys that were changed since a copy last asked for them; none while nobody copies.
+    changed: Mutex<Option<BTreeSet<Vec<u8>>>>,
     watch: Arc<Watch>,
 }
+
+/// Rows to put (with a value) or to remove (without), in their order.
+pub(super) type Changes = [(Vec<u8>, Option<Vec<u8>>)];
 
 /// One open sled database, its log file beside it for the fsync that sled leaves out (SLED.md).
 pub(super) struct Database {
     db: sled::Db,
     log: File,
+    anchor: Anchor,
 }
 
 /// Rows of a range, in key order from either end. Holds the database that it began on.
@@ -54,11 +65,10 @@ impl Engine {
     /// file system's refusals.
     pub fn open(path: &Path, cache_bytes: u64, clock: &Clock, watch: Arc<Watch>) -> Result<Self, StoreError> {
         let database = Database::over(opening::open(path, cache_bytes, clock)?, path)?;
-        Ok(Engine { path: path.into(), current: RwLock::new(Arc::new(database)), watch })
+        Ok(Engine { path: path.into(), current: RwLock::new(Arc::new(database)), watch, changed: Mutex::default() })
     }
 
     /// Where the database in use lies.
-    #[allow(dead_code, reason = "for the compaction that follows")]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -68,10 +78,14 @@ impl Engine {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    #[allow(dead_code, reason = "for the compaction that follows")]
     /// Puts another database in its place; the one before. Whoever reads it still goes on doing so.
     pub fn exchange(&self, database: Arc<Database>) -> Arc<Database> {
         std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), database)
+    }
+
+    /// Registers what somebody does with a database of its own accord with the watchdog, until the answer is dropped.
+    pub fn call(&self, call: Call) -> Result<Under<'_>, StoreError> {
+        self.watch.call(call)
     }
 
     /// A value.
@@ -97,16 +111,57 @@ impl Engine {
         Rows { rows: database.db.scan_prefix(prefix), _database: database }
     }
 
-    /// Writes a batch, wholly or not at all. Not yet durable: [`Engine::sync`].
-    pub fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
+    /// Writes rows, wholly or not at all. Not yet durable: [`Engine::sync`].
+    pub fn apply(&self, rows: &Changes) -> Result<(), StoreError> {
         let _call = self.watch.call(Call::Apply)?;
-        self.current().apply(batch)
+        // Held while the rows are written: a copy that sees a key here sees the key's new row too.
+        let mut changed = self.changed();
+        if let Some(changed) = &mut *changed {
+            changed.extend(rows.iter().map(|(key, _)| key.clone()));
+        }
+        self.current().apply(rows)
+    }
+
+    /// Begins to remember which keys are changed. One copy at a time does so.
+    pub fn watch_changes(&self) {
+        *self.changed() = Some(BTreeSet::new());
+    }
+
+    /// The keys that were changed since this was last called.
+    pub fn take_changes(&self) -> BTreeSet<Vec<u8>> {
+        self.changed().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether a key was changed since they were last taken.
+    pub fn is_changed(&self, key: &[u8]) -> bool {
+        self.changed().as_ref().is_some_and(|changed| changed.contains(key))
+    }
+
+    /// Forgets them.
+    pub fn unwatch_changes(&self) {
+        *self.changed() = None;
+    }
+
+    fn changed(&self) -> MutexGuard<'_, Option<BTreeSet<Vec<u8>>>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes everything that was applied durable.
     pub fn sync(&self) -> Result<(), StoreError> {
         let _call = self.watch.call(Call::Sync)?;
         self.current().sync()
+    }
+
+    /// Writes down that units up to this number are durable. What keeps it from that is told, and costs a check at the next open.
+    pub fn anchor(&self, number: u64) {
+        if let Err(error) = self.current().anchor.write(number) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the number of the last unit is not written down");
+        }
+    }
+
+    /// The number that was written down last.
+    pub fn anchored(&self) -> Option<u64> {
+        self.current().anchor.number()
     }
 
     /// Bytes of all its files.
@@ -126,12 +181,13 @@ impl Database {
     fn over(db: sled::Db, path: &Path) -> Result<Self, StoreError> {
         let log_path = path.join("db");
         let log = File::open(&log_path).map_err(|source| StoreError::io("open", &log_path, source))?;
+        let anchor = Anchor::open(path)?;
         // At each start: whoever made the directory may have been killed before it had synced the names.
         sync_directory(path)?;
         if let Some(parent) = path.parent() {
             sync_directory(parent)?;
         }
-        Ok(Database { db, log })
+        Ok(Database { db, log, anchor })
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
@@ -142,7 +198,14 @@ impl Database {
         Rows { rows: self.db.range::<Vec<u8>, _>(bounds), _database: self.clone() }
     }
 
-    pub fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
+    pub fn apply(&self, rows: &Changes) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in rows {
+            match value {
+                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                None => batch.remove(key.as_slice()),
+            }
+        }
         self.db.apply_batch(batch).map_err(StoreError::engine)
     }
 
@@ -151,6 +214,12 @@ impl Database {
         #[allow(clippy::disallowed_methods, reason = "the one place that flushes, and syncs behind it")]
         self.db.flush().map_err(StoreError::engine)?;
         self.log.sync_data().map_err(|source| StoreError::io("sync", Path::new("store/db"), source))
+    }
+
+    /// Lets the operating system forget what it holds of the file, so that the next reads come from the disk.
+    pub fn forget_pages(&self) {
+        // Advice: where it is not taken, the reads are as good as they were.
+        let _ = rustix::fs::fadvise(&self.log, 0, None, rustix::fs::Advice::DontNeed);
     }
 }
 

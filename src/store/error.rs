@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::ids::ConnectionKey;
 use crate::store::Table;
+use crate::store::anchor;
 use crate::store::opening;
 use crate::store::opening::LockHolder;
 use crate::store::opening::OpenFault;
@@ -40,6 +41,20 @@ pub enum StoreError {
     Engine {
         /// sled's words.
         source: sled::Error,
+    },
+    /// The engine holds less than was made durable.
+    #[error(
+        "{path:?} has lost its end: it knows of {has} units, and {had} were made durable. sled drops what stands behind damaged bytes \
+         and says nothing. Bring a backup back with `headgate store restore`; or, to go on with what is left, remove {anchor:?}",
+        anchor = path.join(anchor::ANCHOR_FILE)
+    )]
+    RolledBack {
+        /// The engine's directory.
+        path: PathBuf,
+        /// The number of its last unit.
+        has: u64,
+        /// The number of the last unit that was synced.
+        had: u64,
     },
     /// The file system failed.
     #[error("cannot {what} {path:?}")]
@@ -81,8 +96,8 @@ pub enum StoreError {
     },
     /// A page would take room that is kept for everything else.
     #[error(
-        "disk full: {path:?} has {} MiB left, and {} MiB are kept for what must still work; free some space, run `headgate store \
-         compact`, and pull again", free_bytes >> 20, floor_bytes >> 20
+        "the disk is full: {path:?} has {} MiB left, and {} MiB are kept for what must still work; free some space, run `headgate \
+         store compact`, and pull again", free_bytes >> 20, floor_bytes >> 20
     )]
     DiskFull {
         /// The data directory.
@@ -135,6 +150,7 @@ impl StoreError {
             StoreError::GateClosed { owner } => StoreError::GateClosed { owner: *owner },
             StoreError::Conflict { table } => StoreError::Conflict { table },
             StoreError::Held { path, holder } => StoreError::Held { path: path.clone(), holder: holder.clone() },
+            StoreError::RolledBack { path, has, had } => StoreError::RolledBack { path: path.clone(), has: *has, had: *had },
             StoreError::Unopened { path, fault } => StoreError::Unopened { path: path.clone(), fault: fault.clone() },
             StoreError::Malformed { table } => StoreError::Malformed { table },
             StoreError::ValueTooLarge { table, bytes, max } => StoreError::ValueTooLarge { table, bytes: *bytes, max: *max },

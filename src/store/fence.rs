@@ -90,6 +90,10 @@ impl Fences {
         self.stops.lock().unwrap_or_else(PoisonError::into_inner).of(owner)
     }
 
+    pub fn highest_stopped(&self) -> ConnectionKey {
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner).highest()
+    }
+
     pub fn stops(&self) -> Vec<Stop> {
         self.stops.lock().unwrap_or_else(PoisonError::into_inner).latest()
     }

@@ -55,6 +55,8 @@ const PROOF: &str = "the proof of an act of the customer or operator";
 tables! {
     /// `()` -> format version and the next numbers.
     Numbers = b'0', "numbers", Erasure::Unrelated;
+    /// `()` -> how many units there were.
+    Units = b'P', "units", Erasure::Unrelated;
     /// slug -> tenant.
     Tenants = b'T', "tenants", Erasure::KeptOfTenant(NAME);
     /// tenant number -> slug.

@@ -6,7 +6,11 @@
 //!
 //! **Invariant**: nothing outside this module writes below `store/`, `segments/` or `stops`.
 
+mod anchor;
+mod backup;
 pub mod check;
+mod compact;
+mod copy;
 mod disk;
 mod engine;
 mod error;
@@ -14,6 +18,8 @@ mod fence;
 pub mod layout;
 mod making;
 mod opening;
+mod place;
+mod restoring;
 mod row;
 mod segment;
 mod stops;
@@ -33,8 +39,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
+pub use self::backup::BackedUp;
+pub use self::backup::Backup;
+pub use self::backup::BackupOrder;
+pub use self::backup::Built;
+pub use self::compact::Compacted;
+pub use self::copy::CopyError;
+pub use self::copy::CopyWatch;
 pub use self::disk::DiskLimits;
 pub use self::disk::DiskState;
+pub use self::disk::FLOOR_BYTES_DEFAULT;
+pub use self::disk::LOW_BYTES_DEFAULT;
 pub use self::error::StoreError;
 pub use self::fence::Epoch;
 pub use self::fence::GateState;
@@ -43,6 +58,8 @@ pub use self::opening::DAMAGED_FOLDER;
 pub use self::opening::LockHolder;
 pub use self::opening::OpenFault;
 pub use self::opening::SetAside;
+pub use self::restoring::Restoring;
+pub use self::restoring::STORE_PARTS;
 pub use self::row::Row;
 pub use self::row::RowKey;
 pub use self::segment::Placed;
@@ -65,6 +82,7 @@ use self::watch::End;
 use self::watch::Limits;
 use self::watch::Watch;
 use self::writer::Job;
+use self::writer::Write;
 use self::writer::Writer;
 
 use crate::clock::Clock;
@@ -136,6 +154,9 @@ struct Inner {
     /// The writer's, and the monitor's.
     threads: std::sync::Mutex<Vec<std::thread::JoinHandle<()>>>,
     directory: PathBuf,
+    cache_bytes: u64,
+    /// What makes a copy of the rows at the moment, if anything does.
+    copying: std::sync::Mutex<Option<&'static str>>,
 }
 
 impl Store {
@@ -144,12 +165,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Held`] when another process has it open; the engine's and the file system's refusals.
     pub fn open(directory: &Path, options: &Options) -> Result<Self, StoreError> {
+        place::finish(directory)?;
         let stops = Stops::open(&directory.join("stops"))?;
         let watch = Arc::new(Watch::new(options.limits, options.end.clone()));
         let path = directory.join("store");
         let making = Making::begin(&path)?;
         let engine = Arc::new(Engine::open(&path, options.cache_bytes, &options.clock, watch.clone())?);
         making.finish(&path)?;
+        // Not before this process holds the store: another one may be copying.
+        place::remove_leftovers(directory)?;
         let segments = Arc::new(Segments::open(directory.join("segments"), watch.clone())?);
         let fences = Arc::new(Fences::new(engine.clone(), stops));
         let (jobs, queue) = mpsc::channel(options.queue_units);
@@ -169,8 +193,31 @@ impl Store {
             begin("headgate-watch", Box::new(move || monitored.monitor()))?,
         ];
         let threads = std::sync::Mutex::new(threads);
-        let inner = Inner { engine, fences, segments, jobs, applied, durable, watch, disk, metrics, threads, directory: directory.into() };
+        let inner = Inner {
+            engine,
+            fences,
+            segments,
+            jobs,
+            applied,
+            durable,
+            watch,
+            disk,
+            metrics,
+            threads,
+            directory: directory.into(),
+            cache_bytes: options.cache_bytes,
+            copying: std::sync::Mutex::default(),
+        };
         Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// Finishes what a restore or a compaction of this data directory was killed in the middle of: looked at before anything
+    /// is concluded from which of the store's folders are there.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn finish_replacing(directory: &Path) -> Result<(), StoreError> {
+        place::finish(directory)
     }
 
     /// Applies a unit; returns when it is durable.
@@ -189,7 +236,7 @@ impl Store {
     pub async fn submit(&self, unit: Unit) -> Result<oneshot::Receiver<Result<Committed, StoreError>>, StoreError> {
         let unit = unit.checked()?;
         let (reply, answer) = oneshot::channel();
-        self.inner.jobs.send(Job { unit, reply }).await.map_err(|_| StoreError::Stopped)?;
+        self.inner.jobs.send(Job::Write(Write { unit, reply })).await.map_err(|_| StoreError::Stopped)?;
         Ok(answer)
     }
 
@@ -300,6 +347,12 @@ impl Store {
     /// The last stop of one connection.
     pub fn stop(&self, owner: ConnectionKey) -> Option<Stop> {
         self.inner.fences.stop(owner)
+    }
+
+    /// The highest numbers of a tenant and of a connection that were ever stopped: a new connection that got one of these
+    /// would be stopped from its beginning.
+    pub fn highest_stopped(&self) -> ConnectionKey {
+        self.inner.fences.highest_stopped()
     }
 
     /// Reads sealed bytes from a segment file.
@@ -571,6 +624,39 @@ mod tests {
         }
         let over = unit(|unit| unit.put(&"k".into(), &AuditLeafOf(vec![0; VALUE_BYTES_MAX - 3])));
         assert!(matches!(store.commit(over).await, Err(StoreError::ValueTooLarge { .. })));
+    }
+
+    /// Goal: an engine that has lost its end is not taken for whole, and what lost nothing is: a kill, a settled store, an anchor that
+    /// a power loss has torn or left behind. Method: an older copy of the engine's files beside the present anchor, and the other
+    /// way round.
+    #[tokio::test]
+    async fn an_engine_that_has_lost_its_end_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Store::open(directory.path(), &Options::default());
+        let (db, anchor) = (directory.path().join("store/db"), directory.path().join("store/anchor"));
+        let put = |key: &str| unit(|unit| unit.put(&key.to_owned(), &Switch(true)));
+        let store = open().unwrap();
+        store.commit(put("a")).await.unwrap();
+        let (old_db, old_anchor) = (std::fs::read(&db).unwrap(), std::fs::read(&anchor).unwrap());
+        store.commit(put("b")).await.unwrap();
+        store.settle().await.unwrap();
+        let (new_db, new_anchor) = (std::fs::read(&db).unwrap(), std::fs::read(&anchor).unwrap());
+        drop(store);
+        let lay = |engine: &[u8], number: &[u8]| {
+            std::fs::remove_dir_all(directory.path().join("store")).unwrap();
+            std::fs::create_dir(directory.path().join("store")).unwrap();
+            std::fs::write(&db, engine).unwrap();
+            std::fs::write(&anchor, number).unwrap();
+        };
+        lay(&old_db, &new_anchor);
+        let refused = open().err().unwrap();
+        assert!(matches!(refused, StoreError::RolledBack { has: 1, had: 2, .. }), "{refused}");
+        assert!(refused.to_string().contains("restore") && refused.to_string().contains("store/anchor"), "{refused}");
+        for (engine, number) in [(&new_db, &new_anchor[..]), (&new_db, &old_anchor), (&old_db, b"torn"), (&old_db, &old_anchor)] {
+            lay(engine, number);
+            let store = open().unwrap();
+            store.commit(put("c")).await.unwrap();
+        }
     }
 
     /// Goal: with a damaged snapshot everything that was acknowledged is there, and the snapshot is kept aside; a half-written one

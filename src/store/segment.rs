@@ -11,6 +11,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -138,6 +139,41 @@ impl Segments {
         Ok(entries)
     }
 
+    /// The connections that have a folder.
+    pub fn owners(&self) -> Result<Vec<ConnectionKey>, StoreError> {
+        let mut owners = Vec::new();
+        for tenant in numbers_in(&self.directory)? {
+            let connections = numbers_in(&self.directory.join(tenant.to_string()))?;
+            owners.extend(connections.into_iter().map(|connection| ConnectionKey { tenant, connection }));
+        }
+        Ok(owners)
+    }
+
+    /// The extents that have a file, and its length.
+    pub fn lengths(&self, owner: ConnectionKey) -> Result<Vec<(u32, u64)>, StoreError> {
+        let mut lengths = Vec::new();
+        for extent in numbers_in(&self.folder(owner))? {
+            let path = self.path((owner, extent));
+            let bytes = std::fs::metadata(&path).map_err(|source| StoreError::io("measure", &path, source))?.len();
+            lengths.push((extent, bytes));
+        }
+        Ok(lengths)
+    }
+
+    /// Cuts the file of an extent at `end`, or removes it when nothing is before that. Nobody writes meanwhile.
+    pub fn trim(&self, owner: ConnectionKey, extent: u32, end: u64) -> Result<(), StoreError> {
+        let segment = (owner, extent);
+        // Whoever writes next must not have the removed file in hand.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
+        let path = self.path(segment);
+        let trim = || match end {
+            0 => std::fs::remove_file(&path),
+            _ => OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(end).and_then(|()| file.sync_all())),
+        };
+        trim().map_err(|source| StoreError::io("cut", &path, source))?;
+        sync_directory(&self.folder(owner))
+    }
+
     pub fn unlink_tenant(&self, tenant: u32) -> Result<(), StoreError> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).retain(|segment, _| segment.0.tenant != tenant);
         let folder = self.directory.join(tenant.to_string());
@@ -150,4 +186,20 @@ impl Segments {
     pub fn bytes(&self) -> Result<u64, StoreError> {
         tree_bytes(&self.directory).map_err(|source| StoreError::io("measure", &self.directory, source))
     }
+}
+
+/// The files and folders of a folder whose names are numbers, an extent's `.seg` left aside; none when it is not there.
+fn numbers_in(folder: &Path) -> Result<Vec<u32>, StoreError> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|source| StoreError::io("list", folder, source))?,
+    };
+    let mut numbers = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|source| StoreError::io("list", folder, source))?.file_name();
+        let name = name.to_string_lossy();
+        numbers.extend(name.strip_suffix(".seg").unwrap_or(&name).parse::<u32>());
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
 }

@@ -110,6 +110,15 @@ impl Stops {
         self.latest.values().copied().collect()
     }
 
+    /// The highest numbers of a tenant and of a connection, each by itself; zeros when there is none.
+    pub fn highest(&self) -> ConnectionKey {
+        let highest = |highest: ConnectionKey, owner: &ConnectionKey| ConnectionKey {
+            tenant: highest.tenant.max(owner.tenant),
+            connection: highest.connection.max(owner.connection),
+        };
+        self.latest.keys().fold(ConnectionKey { tenant: 0, connection: 0 }, highest)
+    }
+
     /// Appends entries and returns when they are durable.
     pub fn append(&mut self, stops: &[Stop]) -> Result<(), StoreError> {
         let bytes: Vec<u8> = stops.iter().flat_map(encode).collect();
@@ -143,6 +152,24 @@ impl Stops {
         self.capacity += GROWTH_ENTRIES;
         Ok(())
     }
+}
+
+/// The list of stops of a data directory, without opening it for writing; empty when there is none.
+pub(super) fn listed(path: &Path) -> Result<Vec<Stop>, StoreError> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        bytes => bytes.map(|bytes| decoded(&bytes)).map_err(|source| StoreError::io("read", path, source)),
+    }
+}
+
+/// The entries of a list, for a backup.
+pub(super) fn encoded(stops: &[Stop]) -> Vec<u8> {
+    stops.iter().flat_map(encode).collect()
+}
+
+/// The entries that add up.
+pub(super) fn decoded(bytes: &[u8]) -> Vec<Stop> {
+    bytes.chunks_exact(ENTRY_BYTES).filter_map(decode).collect()
 }
 
 /// What a second reading of the list found.

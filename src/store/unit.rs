@@ -57,6 +57,12 @@ impl Unit {
         self
     }
 
+    /// Puts a row as another store of the same kind has it.
+    pub fn put_raw(&mut self, (key, value): (Vec<u8>, Vec<u8>)) -> &mut Self {
+        self.rows.push((key, Some(value)));
+        self
+    }
+
     /// Removes a row that a sweep found by its raw key.
     pub fn remove_raw(&mut self, key: Vec<u8>) -> &mut Self {
         self.rows.push((key, None));

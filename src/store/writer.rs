@@ -26,6 +26,7 @@ use crate::merkle::NodeId;
 use crate::store::Row;
 use crate::store::StoreError;
 use crate::store::Table;
+use crate::store::anchor::UnitsRow;
 use crate::store::disk::Disk;
 use crate::store::engine::Engine;
 use crate::store::fence;
@@ -44,7 +45,17 @@ use crate::telemetry::metrics::Metrics;
 /// Units of one group at most: what waits behind a group waits no longer than its sync.
 const GROUP_UNITS_MAX: usize = 64;
 
-pub(super) struct Job {
+/// What the writer is asked for.
+#[allow(clippy::large_enum_variant, reason = "nearly every job is a unit: a box for each would cost more than the bytes")]
+pub(super) enum Job {
+    /// To write a unit.
+    Write(Write),
+    /// To do something while nothing is written. When it fails, nothing can be promised any more.
+    Pause(Box<dyn FnOnce() -> Result<(), StoreError> + Send>),
+}
+
+/// A unit, and who waits for it.
+pub(super) struct Write {
     pub unit: Unit,
     pub reply: oneshot::Sender<Result<Committed, StoreError>>,
 }
@@ -86,6 +97,8 @@ pub(super) struct Writer {
     fences: Arc<Fences>,
     segments: Arc<Segments>,
     tree: Frontier,
+    /// The number of the last unit that was applied.
+    units: u64,
     metrics: Arc<Metrics>,
     progress: Progress,
     watch: Arc<Watch>,
@@ -105,39 +118,52 @@ impl Writer {
         (watch, disk): (Arc<Watch>, Arc<Disk>),
     ) -> Result<Self, StoreError> {
         let tree = load(&engine)?;
-        Ok(Writer { engine, fences, segments, tree, metrics, progress, watch, disk })
+        let units = units(&engine)?;
+        Ok(Writer { engine, fences, segments, tree, units, metrics, progress, watch, disk })
     }
 
     /// Serves jobs until every sender is gone, or a sync has failed: after that nothing can be promised any more.
     pub fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let mut group = Vec::with_capacity(GROUP_UNITS_MAX);
-        while let Some(first) = queue.blocking_recv() {
-            group.push(first);
-            while group.len() < GROUP_UNITS_MAX
-                && let Ok(next) = queue.try_recv()
-            {
-                group.push(next);
+        while let Some(job) = queue.blocking_recv() {
+            let mut pause = None;
+            let mut next = Some(job);
+            while let Some(job) = next {
+                match job {
+                    Job::Write(write) => group.push(write),
+                    Job::Pause(act) => pause = Some(act),
+                }
+                // What waits behind a pause waits for it.
+                next = if pause.is_none() && group.len() < GROUP_UNITS_MAX { queue.try_recv().ok() } else { None };
             }
-            let (began, units, leaves) = (Instant::now(), group.len(), self.tree.size());
             self.metrics.store_queue.set(queue.len() as i64);
-            self.tell_unsynced(Some(began));
-            let served = self.serve(&mut group);
-            self.tell_unsynced(None);
-            self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
-            self.metrics.commit_units.observe(units as f64);
-            self.metrics.audit_entries.inc_by(self.tree.size() - leaves);
-            if let Err(error) = served {
+            let done = self.serve_counted(&mut group).and_then(|()| pause.map_or(Ok(()), |act| act()));
+            if let Err(error) = done {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store can no longer make writes durable; it stops");
                 return;
             }
         }
     }
 
-    fn serve(&mut self, group: &mut Vec<Job>) -> Result<(), StoreError> {
+    fn serve_counted(&mut self, group: &mut Vec<Write>) -> Result<(), StoreError> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let (began, units, leaves) = (Instant::now(), group.len(), self.tree.size());
+        self.tell_unsynced(Some(began));
+        let served = self.serve(group);
+        self.tell_unsynced(None);
+        self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        self.metrics.commit_units.observe(units as f64);
+        self.metrics.audit_entries.inc_by(self.tree.size() - leaves);
+        served
+    }
+
+    fn serve(&mut self, group: &mut Vec<Write>) -> Result<(), StoreError> {
         let watch = self.watch.clone();
         let _call = watch.call(Call::Group)?;
         let mut touched = HashMap::new();
-        let jobs: Vec<(Job, Result<(), StoreError>)> = group
+        let jobs: Vec<(Write, Result<(), StoreError>)> = group
             .drain(..)
             .map(|job| {
                 let written = self.write_blocks(&job.unit, &mut touched);
@@ -147,7 +173,7 @@ impl Writer {
         let synced = self.segments.sync(&touched);
         let mut applied = Vec::with_capacity(jobs.len());
         for (job, written) in jobs {
-            let Job { unit, reply } = job;
+            let Write { unit, reply } = job;
             let outcome = written.and_then(|()| synced.as_ref().map_err(StoreError::again).copied()).and_then(|()| self.apply(unit));
             applied.push((reply, outcome));
         }
@@ -155,6 +181,7 @@ impl Writer {
         let durable = self.engine.sync();
         self.metrics.synced(began.elapsed());
         if durable.is_ok() {
+            self.engine.anchor(self.units);
             self.progress.1.send_replace(self.progress.0.load(Ordering::SeqCst));
         }
         for (reply, outcome) in applied {
@@ -197,25 +224,25 @@ impl Writer {
         for ((requirement, _), state) in cells.iter().zip(&held) {
             requirement.check(state)?;
         }
-        let mut batch = sled::Batch::default();
-        for (key, value) in &unit.rows {
-            insert(&mut batch, key, value.as_deref());
-        }
+        let mut rows = unit.rows;
         let mut tree = self.tree.clone();
-        let first_leaf = append(&mut tree, &unit.leaves, &mut batch);
+        let first_leaf = append(&mut tree, &unit.leaves, &mut rows);
         for (leaf, follow) in unit.follows {
-            for (key, value) in follow(first_leaf + leaf as u64) {
-                insert(&mut batch, &key, value.as_deref());
-            }
+            rows.extend(follow(first_leaf + leaf as u64));
         }
         for (owner, epoch) in &unit.openings {
             let row = GateState { epoch: *epoch, open: true };
-            insert(&mut batch, &row::key_bytes::<GateState>(owner), Some(&row::value_bytes(&row)?));
+            rows.push((row::key_bytes::<GateState>(owner), Some(row::value_bytes(&row)?)));
+        }
+        let writes = !rows.is_empty();
+        if writes {
+            put(&mut rows, &(), &UnitsRow(self.units + 1));
         }
         // Counted before it can be read, so that nobody reads what is not counted.
         self.progress.0.fetch_add(1, Ordering::SeqCst);
-        self.engine.apply(batch)?;
+        self.engine.apply(&rows)?;
         self.tree = tree;
+        self.units += u64::from(writes);
         for ((requirement, _), state) in cells.iter().zip(&mut held) {
             requirement.settle(state);
         }
@@ -253,13 +280,6 @@ impl Requirement {
     }
 }
 
-fn insert(batch: &mut sled::Batch, key: &[u8], value: Option<&[u8]>) {
-    match value {
-        Some(value) => batch.insert(key, value),
-        None => batch.remove(key),
-    }
-}
-
 /// The log's right edge, as its rows tell it.
 fn load(engine: &Engine) -> Result<Frontier, StoreError> {
     let head = engine.get(&row::key_bytes::<AuditHead>(&()))?;
@@ -271,24 +291,34 @@ fn load(engine: &Engine) -> Result<Frontier, StoreError> {
     })
 }
 
-/// Adds leaves, the nodes that are complete with them and the new head to the batch; the index of the first leaf.
-fn append(tree: &mut Frontier, leaves: &[Vec<u8>], batch: &mut sled::Batch) -> u64 {
+/// The number of the last unit, which must not be behind the one that was made durable last.
+fn units(engine: &Engine) -> Result<u64, StoreError> {
+    let row = engine.get(&row::key_bytes::<UnitsRow>(&()))?;
+    let has = row.map(|value| row::decode::<UnitsRow>(&value)).transpose()?.map_or(0, |row| row.0);
+    match engine.anchored().filter(|had| *had > has) {
+        Some(had) => Err(StoreError::RolledBack { path: engine.path().into(), has, had }),
+        None => Ok(has),
+    }
+}
+
+/// Adds leaves, the nodes that are complete with them and the new head to the rows; the index of the first leaf.
+fn append(tree: &mut Frontier, leaves: &[Vec<u8>], rows: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) -> u64 {
     let first = tree.size();
     for leaf in leaves {
-        put(batch, &tree.size(), &AuditLeaf(leaf.clone()));
+        put(rows, &tree.size(), &AuditLeaf(leaf.clone()));
         for (node, hash) in tree.push(merkle::leaf_hash(leaf)) {
-            put(batch, &(node.level, node.index), &AuditNode(hash));
+            put(rows, &(node.level, node.index), &AuditNode(hash));
         }
     }
     if !leaves.is_empty() {
-        put(batch, &(), &AuditHead { size: tree.size(), root: tree.root() });
+        put(rows, &(), &AuditHead { size: tree.size(), root: tree.root() });
     }
     first
 }
 
 /// Rows of plain numbers and hashes always serialise.
-fn put<R: Row>(batch: &mut sled::Batch, key: &R::Key, row: &R) {
+fn put<R: Row>(rows: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>, key: &R::Key, row: &R) {
     if let Ok(value) = row::value_bytes(row) {
-        batch.insert(row::key_bytes::<R>(key), value);
+        rows.push((row::key_bytes::<R>(key), Some(value)));
     }
 }

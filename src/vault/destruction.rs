@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::PoisonError;
 
 use crate::clock::Timestamp;
@@ -12,6 +13,7 @@ use crate::vault::KeyKind;
 use crate::vault::Slot;
 use crate::vault::Vault;
 use crate::vault::VaultError;
+use crate::vault::list;
 use crate::vault::secrets::secret_slot;
 use crate::vault::wrapped::WrappedConnection;
 use crate::vault::wrapped::WrappedKey;
@@ -85,6 +87,31 @@ impl Vault {
     /// When the list cannot be read.
     pub fn destroyed_list(&self) -> Result<Vec<DestroyedKey>, VaultError> {
         self.keyring.destroyed()
+    }
+
+    /// That list in the form of the file `keyring/destroyed`.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub fn destroyed_bytes(&self) -> Result<Vec<u8>, VaultError> {
+        Ok(self.keyring.destroyed()?.iter().flat_map(list::entry).collect())
+    }
+
+    /// Adds what another copy of the list knows and this keyring does not: a keyring that is older than a backup loses again
+    /// what was destroyed before that. How many there were; the next opening destroys the keys themselves.
+    ///
+    /// # Errors
+    /// [`VaultError::Corrupt`] when the bytes are no such list, and when the keyring's list cannot be written.
+    pub fn record_destroyed_elsewhere(&self, path: &Path, bytes: &[u8]) -> Result<usize, VaultError> {
+        let _change = self.changing();
+        let other = list::read(bytes).ok_or_else(|| VaultError::Corrupt { path: path.to_owned() })?;
+        let known = self.keyring.destroyed()?;
+        let unknown: Vec<DestroyedKey> = other.into_iter().filter(|key| !known.contains(key)).collect();
+        if !unknown.is_empty() {
+            self.keyring.record_destroyed(&unknown)?;
+            self.note_destroyed(&unknown);
+        }
+        Ok(unknown.len())
     }
 
     fn destroy(&self, kind: KeyKind, owner: ConnectionKey) -> Result<DestroyedKeys, VaultError> {

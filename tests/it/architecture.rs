@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 8] = [
     &["store", "vault", "audit"],
     &["connection", "lineage", "retention", "disclosure"],
     &["authorization", "fetch", "intake", "outbox"],
-    &["connect", "run", "revocation", "erasure", "rights", "export"],
+    &["connect", "run", "revocation", "erasure", "rights", "export", "copies"],
     &["api"],
     &["cli", "gateway", "config", "main"],
 ];

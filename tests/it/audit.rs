@@ -174,7 +174,9 @@ type Tamper = fn(&sled::Db, &[u8], &[u8]);
 
 fn tampered(data: &Path, at: u64, other: u64, tamper: Tamper) {
     let key = |index: u64| [&[LEAVES], index.to_be_bytes().as_slice()].concat();
-    let db = sled::Config::new().path(data.join("store")).open().unwrap();
+    // The segment that the store is made with.
+    #[allow(deprecated)]
+    let db = sled::Config::new().path(data.join("store")).segment_size(4 << 20).open().unwrap();
     assert!(db.contains_key(key(at)).unwrap());
     tamper(&db, &key(at), &key(other));
 }

@@ -6,6 +6,9 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use headgate::ids::Entropy;
 use headgate::sandbox;
@@ -15,6 +18,10 @@ use serde_json::json;
 use tokio::time::Duration;
 use tokio::time::Instant;
 
+use crate::support::house::TestHouse;
+use crate::support::house::morning;
+use crate::support::http::Reply;
+use crate::support::http::Server;
 use crate::support::installation::Ended;
 use crate::support::installation::Installation;
 use crate::support::installation::binary;
@@ -187,18 +194,23 @@ fn segment_name(path: &Path) -> String {
     path.iter().skip(path.iter().count() - 3).collect::<PathBuf>().display().to_string()
 }
 
-/// Goal: whatever happens to the engine's file, a check ends within its limit, and segment damage beside it is still found.
-/// Method: bits at random places, and worse.
+/// Goal: whatever happens to the engine's file, a check ends within its limit, and a store that it calls whole has lost nothing.
+/// Method: bits at random places, of a store that sled opens by its log alone and of one that has a snapshot; then half the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_engine_hangs_nobody() {
     let (_sandbox, installation, _) = lived(200).await;
     let mut dice = Dice::new();
     let flips = std::env::var("HEADGATE_CARE_FLIPS").ok().and_then(|flips| flips.parse().ok()).unwrap_or(FLIPS_DEFAULT);
+    let (by_log, by_snapshot) = (installation.data(), installation.beside("reopened"));
+    copy(&by_log, &by_snapshot);
+    let healthy = checked(&installation, &by_snapshot);
+    assert_eq!(healthy["ok"], true, "{healthy}");
     let damaged = installation.beside("damaged");
     let mut found = 0;
     for number in 0..flips {
+        let from = if number % 2 == 0 { &by_log } else { &by_snapshot };
         let _ = fs::remove_dir_all(&damaged);
-        copy(&installation.data(), &damaged);
+        copy(from, &damaged);
         let db = damaged.join("store/db");
         // Behind what was written the engine fills its last segment with one byte.
         let bytes = fs::read(&db).unwrap();
@@ -206,20 +218,43 @@ async fn a_damaged_engine_hangs_nobody() {
         let bit = dice.roll(used as u64 * 8);
         flip(&db, bit);
         let report = checked(&installation, &damaged);
-        found += u64::from(report["ok"] != true);
-        println!("flip {number} at bit {bit}: {}", report["problems"]);
+        let codes: Vec<&Value> = report["problems"].as_array().unwrap().iter().map(|problem| &problem["code"]).collect();
+        println!("bit {bit} of {}: {codes:?}", used * 8);
+        if report["ok"] == true {
+            for counted in ["rows", "versions", "records", "audit entries", "business keys"] {
+                assert_eq!(report["checked"][counted], healthy["checked"][counted], "bit {bit}: {report}");
+            }
+        } else {
+            found += 1;
+        }
     }
-    println!("{found} of {flips} flips were in what is still in use");
-    // Every byte of the middle: the engine opens or does not, reads, hangs or breaks.
+    println!("{found} of {flips} flips were found");
     let _ = fs::remove_dir_all(&damaged);
-    copy(&installation.data(), &damaged);
+    copy(&by_log, &damaged);
     let db = damaged.join("store/db");
     let length = fs::metadata(&db).unwrap().len();
     let file = fs::File::options().write(true).open(&db).unwrap();
     file.write_all_at(&vec![0x5a; (length / 2) as usize], length / 8).unwrap();
     let report = checked(&installation, &damaged);
-    assert_eq!(report["ok"], false, "{report}");
-    println!("half overwritten: {}", report["problems"]);
+    assert!(tells(&report, "engine.lost", "has lost its end"), "{report}");
+    // And nothing is served from it.
+    let served = on(&installation, &damaged, &["store", "stats"]);
+    assert!(served.code == 1 && served.stderr.contains("has lost its end"), "{}", served.stderr);
+}
+
+/// Goal: a check that is killed leaves no process behind that holds the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_is_killed_lets_go() {
+    let (_sandbox, installation, _) = lived(60).await;
+    for wait in [10, 60, 150] {
+        let mut parent = installation.command(&["store", "check"]).stdin(std::process::Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let report = checked(&installation, &installation.data());
+        assert_eq!(report["problems"], json!([]), "{report}");
+    }
 }
 
 /// Goal: a store whose snapshot is damaged is opened, verified, told of and whole. Method: the real server.
@@ -263,7 +298,7 @@ async fn a_full_disk_takes_no_page_and_every_stop() {
     let runs = client.pull(&connection).await.unwrap();
     for run in &runs {
         let error = run["error"].as_str().unwrap_or_default();
-        assert!(run["state"] == "failed" && error.contains("disk full") && error.contains("MiB"), "{run}");
+        assert!(run["state"] == "failed" && error.contains("the disk is full") && error.contains("MiB"), "{run}");
     }
     let stats = installation.result(&["store", "stats"]);
     assert_eq!((&stats["disk"], &stats["records"]), (&json!("full"), &json!(0)), "{stats}");
@@ -280,4 +315,56 @@ async fn a_full_disk_takes_no_page_and_every_stop() {
     let connection = server.client().connect("acme", &sandbox).await.unwrap();
     assert!(server.client().pull(&connection).await.unwrap().iter().all(|run| run["state"] == "complete"));
     assert_eq!(server.stop(), 0);
+}
+
+/// Goal: large records lie in segment files, whatever their size, and the engine's rows stay small: nothing is ever in a file
+/// that it does not sync. Method: an application whose records are of 5 MB and less, twice, with changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_records_lie_in_segments() {
+    let round = Arc::new(AtomicU64::new(0));
+    let asked = round.clone();
+    let server = Server::start(move |_| {
+        let round = asked.load(Ordering::SeqCst);
+        let item = |(id, bytes): (u64, usize)| json!({"id": id, "round": round, "text": noise(id + round * 100, bytes)});
+        let sizes = [5_000_000, 1_200_000, 300_000, 100_000, 50_000, 10];
+        Reply::json(&json!({"items": (0..).zip(sizes).map(item).collect::<Vec<_>>()}))
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.yaml");
+    let manifest = format!(
+        "version: 6.0.0\ntype: DeclarativeSource\ncheck: {{type: CheckStream, stream_names: [items]}}\nstreams:\n  - type: DeclarativeStream\n    \
+         name: items\n    primary_key: [id]\n    retriever:\n      type: SimpleRetriever\n      requester: {{type: HttpRequester, url_base: {}, path: \
+         /items}}\n      record_selector: {{type: RecordSelector, extractor: {{type: DpathExtractor, field_path: [items]}}}}\n    schema_loader: \
+         {{type: InlineSchemaLoader, schema: {{type: object}}}}\n",
+        server.url()
+    );
+    fs::write(&path, manifest).unwrap();
+    let house = TestHouse::open(folder, &format!("[egress]\nallow = [\"{}\"]\n", server.host()), morning()).await;
+    let connected = house.connect(path.to_str().unwrap(), json!({})).await;
+    let connection = connected["connection"].as_str().unwrap();
+    let blobs = house.data().join("store/blobs");
+    for number in 0..2 {
+        round.store(number, Ordering::SeqCst);
+        let run = house.pull_one(connection).await;
+        assert_eq!(run["state"], "complete", "{run}");
+        assert!(files(&blobs).is_empty(), "{:?}", files(&blobs));
+        let records = house.records(connection, "items").await;
+        assert_eq!(records.len(), 6);
+        for record in &records {
+            let (id, text) = (record["data"]["id"].as_u64().unwrap(), record["data"]["text"].as_str().unwrap());
+            assert!(record["data"]["round"] == number && text == noise(id + number * 100, text.len()), "record {id} differs");
+        }
+    }
+    let stats = house.have("GET", "/admin/store/stats", None).await;
+    // Noise of sixteen letters halves at best.
+    assert!(stats["segment_bytes"].as_u64().unwrap() > 6_000_000, "{stats}");
+    assert!(stats["engine_bytes"].as_u64().unwrap() < 4_000_000, "{stats}");
+    house.close().await;
+}
+
+/// Letters that do not compress to nothing.
+fn noise(seed: u64, bytes: usize) -> String {
+    let mut dice = Dice(seed);
+    (0..bytes).map(|_| char::from(b'a' + dice.roll(16) as u8)).collect()
 }

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use headgate::sandbox;
 use headgate::sandbox::Sandbox;
 use headgate::secret::DEBUGGABLE_VARIABLE;
 use serde_json::json;
 
+use crate::support::installation::Client;
 use crate::support::installation::Installation;
 use crate::support::installation::binary;
 use crate::support::installation::files;
@@ -25,9 +27,23 @@ enum Seen<'a> {
     Written(&'a str),
     SyncBegun(&'a str, bool),
     SyncEnded,
-    Asked(&'a str, bool),
+    Asked(&'a str, Kind),
     Answered(&'a str),
 }
+
+/// How strictly a request's answer is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// What was written before it was asked for is synced.
+    Read,
+    /// So it is for an act that others go on beside: a pull, a credential being given up.
+    Act,
+    /// An act beside which nothing goes on: nothing at all is unsynced when its answer leaves, its own writes included.
+    Alone,
+}
+
+/// The acts that the test does while nothing else is under way, by how their requests begin.
+const ALONE: [&str; 3] = ["POST /v1/connect/sessions", "POST /v1/connections HTTP", "POST /v1/erasures HTTP"];
 
 /// The path or socket of a descriptor: `12</path/of/it>`.
 fn target(call: &str) -> Option<&str> {
@@ -47,8 +63,14 @@ fn read<'a>(call: &'a str, data: &str) -> Option<Seen<'a>> {
     match name {
         "fsync" | "fdatasync" => watched.map(|path| Seen::SyncBegun(path, !call.contains("<unfinished"))),
         "read" | "recvfrom" if target.starts_with("TCP") => {
-            let acts = call.contains("\"POST ") || call.contains("\"GET /oauth/callback");
-            (acts || call.contains("\"GET ")).then_some(Seen::Asked(target, acts))
+            let kind = if ALONE.iter().any(|begin| call.contains(&format!("\"{begin}"))) {
+                Kind::Alone
+            } else if call.contains("\"POST ") || call.contains("\"GET /oauth/callback") {
+                Kind::Act
+            } else {
+                Kind::Read
+            };
+            (kind != Kind::Read || call.contains("\"GET ")).then_some(Seen::Asked(target, kind))
         }
         _ if target.starts_with("TCP") => call.contains("\"HTTP/1.1 2").then_some(Seen::Answered(target)),
         "write" | "writev" | "pwrite64" | "pwritev" => watched.map(Seen::Written),
@@ -71,7 +93,7 @@ async fn writes_are_synced_before_their_answer() {
     let trace = installation.beside("trace");
     let mut strace = Command::new("strace");
     strace
-        .args(["-f", "-yy", "-s", "24", "-e", CALLS, "-o"])
+        .args(["-f", "-yy", "-s", "40", "-e", CALLS, "-o"])
         .arg(&trace)
         .env(DEBUGGABLE_VARIABLE, "1")
         .arg(binary().get_program())
@@ -81,6 +103,7 @@ async fn writes_are_synced_before_their_answer() {
     let client = server.client();
     let connection = client.connect("acme", &sandbox).await.unwrap();
     client.pull(&connection).await.unwrap();
+    alone(&client, &sandbox).await;
     client.all(&format!("/v1/records?connection={connection}")).await.unwrap();
     // Several of each, so that enough are judged however fast the pull was.
     for _ in 0..5 {
@@ -96,17 +119,31 @@ async fn writes_are_synced_before_their_answer() {
     let blobs = installation.data().join("store/blobs");
     assert!(!blobs.exists() || files(&blobs).is_empty(), "the engine wrote a value into a file that it never syncs");
     let answers = judge(&fs::read_to_string(&trace).unwrap(), &installation.data());
-    assert!(answers.0 >= 5 && answers.1 >= 5, "acts and reads that were judged: {answers:?}");
+    let judged = |kind| answers.iter().filter(|answered| **answered == kind).count();
+    let counts = [Kind::Read, Kind::Act, Kind::Alone].map(judged);
+    assert!(counts.iter().all(|count| *count >= 5), "reads, acts and acts alone that were judged: {counts:?}");
 }
 
-/// Judges a trace; the number of acts and of reads that were answered.
-fn judge(trace: &str, data: &Path) -> (u32, u32) {
+/// Acts beside which nothing goes on, each of which writes.
+async fn alone(client: &Client, sandbox: &Sandbox) {
+    // What the pull leaves behind has settled by then.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for number in 0..3 {
+        let session = json!({"connector": "sandbox", "tenant": format!("tenant-{number}"), "purposes": ["fulfilment"], "return_url": "https://example.com"});
+        client.post("/v1/connect/sessions", session).await.unwrap();
+        let (begun, _) = client.begin(&format!("tenant-{number}"), sandbox.base_url()).await.unwrap();
+        client.post("/v1/erasures", json!({"scope": {"connection": begun}, "reason": "test", "revoke": true})).await.unwrap();
+    }
+}
+
+/// Judges a trace; the requests that were answered.
+fn judge(trace: &str, data: &Path) -> Vec<Kind> {
     let data = data.to_str().unwrap();
     // The last unsynced write of each file, the syncs under way, and the requests under way, by line.
     let mut unsynced: HashMap<&str, usize> = HashMap::new();
     let mut syncs: HashMap<&str, (&str, usize)> = HashMap::new();
-    let mut asked: HashMap<&str, (bool, usize)> = HashMap::new();
-    let (mut acts, mut reads, mut written) = (0, 0, 0);
+    let mut asked: HashMap<&str, (Kind, usize)> = HashMap::new();
+    let (mut answered, mut written) = (Vec::new(), 0);
     for (number, line) in trace.lines().enumerate() {
         let Some((process, call)) = line.split_once(' ') else { continue };
         match read(call.trim_start(), data) {
@@ -123,19 +160,19 @@ fn judge(trace: &str, data: &Path) -> (u32, u32) {
                     unsynced.remove(path);
                 }
             }
-            Some(Seen::Asked(socket, is_act)) => drop(asked.insert(socket, (is_act, number))),
+            Some(Seen::Asked(socket, kind)) => drop(asked.insert(socket, (kind, number))),
             Some(Seen::Answered(socket)) => {
-                let Some((is_act, at)) = asked.remove(socket) else { continue };
-                // What was written while a read was answered may be of something that nobody was told of yet.
+                let Some((kind, at)) = asked.remove(socket) else { continue };
+                // What was written meanwhile may be of something else that nobody was told of yet, unless there is nothing else.
                 // Nor does a read see more than rows: segments are synced before the rows that name them, and keys before that.
-                let tells = |path: &str| is_act || path.starts_with("store/");
-                let late: Vec<_> = unsynced.iter().filter(|(path, line)| **line < at && tells(path)).collect();
-                assert!(late.is_empty(), "line {}: answered, and not synced: {late:?}\n{}", number + 1, line);
-                if is_act { acts += 1 } else { reads += 1 }
+                let tells = |path: &str| kind != Kind::Read || path.starts_with("store/");
+                let late: Vec<_> = unsynced.iter().filter(|(path, line)| kind == Kind::Alone || (**line < at && tells(path))).collect();
+                assert!(late.is_empty(), "line {}: {kind:?} answered, and not synced: {late:?}\n{}", number + 1, line);
+                answered.push(kind);
             }
             None => {}
         }
     }
     assert!(written > 20, "the trace shows {written} writes");
-    (acts, reads)
+    answered
 }

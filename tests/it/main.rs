@@ -7,6 +7,7 @@ mod audit;
 mod canary;
 mod care;
 mod cli;
+mod copies;
 mod crash;
 mod days;
 mod demo;

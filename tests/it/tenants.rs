@@ -15,7 +15,7 @@ use crate::support::installation::text;
 
 /// A client with a key of its own.
 fn with_key(server: &Server, key: &Value) -> Client {
-    server.client().with_key(text(key, "key"))
+    server.client().with_key(&text(key, "key"))
 }
 
 async fn refused(client: &Client, path: &str, body: Value, status: u16) -> Value {

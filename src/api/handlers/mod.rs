@@ -4,6 +4,7 @@ pub mod admin;
 pub mod audit;
 pub mod connections;
 pub mod consents;
+pub mod copies;
 pub mod erasures;
 pub mod health;
 pub mod keyring;

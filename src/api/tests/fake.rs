@@ -39,6 +39,7 @@ use crate::audit::Actor;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::consent::Purpose;
+use crate::digest::Digest;
 use crate::ids::ConnectionId;
 use crate::ids::ConnectionKey;
 use crate::ids::ConsentId;
@@ -119,6 +120,7 @@ impl House {
             consents: fake.clone(),
             audit: fake.clone(),
             connectors: fake.clone(),
+            copies: fake.clone(),
             tenants: fake.clone(),
             keyring: fake.clone(),
             ground: fake.clone(),
@@ -592,6 +594,39 @@ impl Keyring for Fake {
         let file = order.to.display().to_string();
         let at = Timestamp::UNIX_EPOCH;
         done(Ok(wire::keyring::Exported { file, made_at: at, expires_at: at, keys: 3, destroyed: 0, bytes: 500 }))
+    }
+}
+
+impl Copies for Fake {
+    fn compact<'a>(&'a self, _: &'a Principal) -> Reply<'a, wire::copies::Compacted> {
+        done(Ok(wire::copies::Compacted {
+            before: wire::copies::Bytes { bytes: 9 },
+            after: wire::copies::Bytes { bytes: 4 },
+            rows: 3,
+            digest: Digest::of(b"rows"),
+            segments_trimmed: 0,
+            pause_ms: 1.5,
+            seconds: 0.5,
+        }))
+    }
+
+    fn backup<'a>(&'a self, _: &'a Principal, order: wire::copies::BackupOrder) -> Reply<'a, wire::copies::BackedUp> {
+        done(Ok(wire::copies::BackedUp {
+            backup: order.to.display().to_string(),
+            made_at: Timestamp::UNIX_EPOCH,
+            digest: Digest::of(b"backup"),
+            rows: 3,
+            audit_entries: 1,
+            segment_files: 1,
+            segments_erased: 0,
+            bytes: 9,
+            pause_ms: 1.5,
+            seconds: 0.5,
+        }))
+    }
+
+    fn under_way(&self) -> wire::copies::CopyUnderWay {
+        wire::copies::CopyUnderWay::default()
     }
 }
 

@@ -59,6 +59,7 @@ fn body_of(route: &Route, house: &House) -> String {
         Some("RevocationOrder" | "ErasureOrder") => format!(r#"{{"scope":{{"connection":"{}"}}}}"#, house.own),
         Some("ConnectionChange") => r#"{"state":"paused","schedule":null}"#.into(),
         Some("KeyOrder") => r#"{"role":"service","tenant":"acme","purposes":["support"]}"#.into(),
+        Some("BackupOrder") => r#"{"to":"/backups/monday"}"#.into(),
         Some("KeyringExportOrder") => r#"{"to":"/backups/keyring.export"}"#.into(),
         _ => String::new(),
     }
@@ -137,6 +138,14 @@ async fn wrong_methods_and_paths_are_problems() {
         let reply = ask(&router, "GET", path, &[], "").await;
         reply.is(Kind::NoRoute);
         assert_eq!((reply.header("x-content-type-options"), reply.header("cache-control")), ("nosniff", "no-store"));
+    }
+}
+
+/// The schema of every body compiles: a server compiles one only for its first body.
+#[test]
+fn every_body_has_a_schema() {
+    for body in ROUTES.iter().filter_map(|route| route.body) {
+        assert!(jsonschema::validator_for(&schema::standalone(&body.schema)).is_ok(), "{}", body.schema.name);
     }
 }
 

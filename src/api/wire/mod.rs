@@ -7,6 +7,7 @@ pub mod audit;
 pub mod connection;
 pub mod connector;
 pub mod consent;
+pub mod copies;
 pub mod erasure;
 pub mod key;
 pub mod keyring;

@@ -73,7 +73,12 @@ pub struct Request {
     headers: HeaderMap,
     body: Option<Value>,
     carries_file: bool,
+    lasts: bool,
 }
+
+/// Marks a request whose answer may take hours.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lasting;
 
 impl Request {
     /// A GET of the path made of `segments`, each percent-encoded.
@@ -102,7 +107,7 @@ impl Request {
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
         }
-        Self { method, url, headers: HeaderMap::new(), body: None, carries_file: false }
+        Self { method, url, headers: HeaderMap::new(), body: None, carries_file: false, lasts: false }
     }
 
     /// With a query parameter.
@@ -136,6 +141,12 @@ impl Request {
         self
     }
 
+    /// Says that the answer may take hours: the more there is, the longer a copy of it takes.
+    pub fn lasting(mut self) -> Self {
+        self.lasts = true;
+        self
+    }
+
     /// Method and path, for messages.
     pub fn name(&self) -> String {
         format!("{} {}", self.method, self.url.path())
@@ -148,6 +159,9 @@ impl Request {
         // `Url` has percent-encoded both parts, so the text is always a valid request target.
         *request.uri_mut() = Uri::try_from(target).unwrap_or_default();
         *request.headers_mut() = self.headers.clone();
+        if self.lasts {
+            request.extensions_mut().insert(Lasting);
+        }
         if self.body.is_some() {
             request.headers_mut().insert(axum::http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }

@@ -13,9 +13,13 @@ use crate::cli::transport::ANSWER_BYTES_MAX;
 use crate::cli::transport::Broken;
 use crate::cli::transport::Door;
 use crate::cli::transport::LOCAL_ORIGIN;
+use crate::cli::transport::Lasting;
 
 /// The longest wait for one answer: a revocation of many connections waits for each request in flight to be cut.
 const ANSWER_WAIT: Duration = Duration::from_secs(600);
+
+/// The longest wait for an answer that may take hours.
+const LASTING_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// The longest wait for the socket to accept.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -39,7 +43,6 @@ impl SocketDoor {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_WAIT)
-            .timeout(ANSWER_WAIT)
             .build()
             .map_err(broken)?;
         Ok(Self { client })
@@ -60,7 +63,9 @@ impl Door for SocketDoor {
             let (parts, body) = request.into_parts();
             let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
             let url = format!("{}{target}", LOCAL_ORIGIN.trim_end_matches('/'));
-            let answer = self.client.request(parts.method, url).headers(parts.headers).body(body).send().await.map_err(broken)?;
+            let wait = if parts.extensions.get::<Lasting>().is_some() { LASTING_WAIT } else { ANSWER_WAIT };
+            let request = self.client.request(parts.method, url).headers(parts.headers).timeout(wait).body(body);
+            let answer = request.send().await.map_err(broken)?;
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = answer.status();
             *response.headers_mut() = answer.headers().clone();

@@ -37,6 +37,7 @@ use crate::clock::Clock;
 use crate::ids::Entropy;
 use crate::store::Options;
 use crate::store::Store;
+use crate::store::StoreError;
 use crate::vault::MasterKey;
 use crate::vault::Vault;
 
@@ -92,7 +93,10 @@ fn ground(directory: &Path, master: &MasterKey, clock: &Clock) -> Result<Ground,
     let vault =
         vault.map_err(|error| refused("keyring.unopened", "see the message; without its keyring nothing of the store opens")(&error))?;
     let store = Store::open(directory, &Options { clock: clock.clone(), ..Options::default() });
-    let store = store.map_err(|error| refused("engine.unopened", RESTORE)(&error))?;
+    let store = store.map_err(|error| {
+        let code = if matches!(error, StoreError::RolledBack { .. }) { "engine.lost" } else { "engine.unopened" };
+        refused(code, RESTORE)(&error)
+    })?;
     Ok(Ground::new(store, Arc::new(vault), clock.clone(), Entropy::system()))
 }
 

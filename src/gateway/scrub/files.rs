@@ -21,7 +21,7 @@ impl Scrub<'_> {
         let directory = self.ground.store.directory().to_owned();
         for path in self.entries(&directory.join("store")) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let known = matches!(name.as_str(), "db" | "conf" | "blobs") || name.starts_with("snap.");
+            let known = matches!(name.as_str(), "db" | "conf" | "blobs" | "anchor") || name.starts_with("snap.");
             if !known {
                 self.stray(&path);
             }

@@ -5,6 +5,7 @@ mod connecting;
 mod connections;
 mod connectors;
 mod consents;
+mod copies;
 mod erasures;
 mod graph;
 mod ground;
@@ -27,6 +28,7 @@ use crate::clock::Clock;
 use crate::connect;
 use crate::connection;
 use crate::connection::Definitions;
+use crate::copies as copying;
 use crate::erasure;
 use crate::gateway::scrub::Scrubs;
 use crate::ids::Entropy;
@@ -59,6 +61,8 @@ pub struct Parts {
     pub revocations: revocation::Revocations,
     /// Erasures.
     pub erasures: erasure::Erasures,
+    /// Compactions and backups.
+    pub copies: copying::Copies,
     /// The reader of records.
     pub reader: Reader,
     /// The audit log.
@@ -101,6 +105,7 @@ pub fn services(parts: &Parts) -> Services {
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
+        copies: Arc::new(copies::Copies::new(parts.copies.clone())),
         tenants: Arc::new(tenants::Tenants::new(registry())),
         keyring: Arc::new(keyring::Keyring::new(vault.clone(), log.clone(), clock.clone(), (parts.data.clone(), parts.entropy.clone()))),
         ground: Arc::new(ground::Ground::new(store.clone(), vault.clone(), log.clone(), parts.scrubs.clone())),

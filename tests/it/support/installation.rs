@@ -64,7 +64,12 @@ pub type Answer = Result<(u16, Value), reqwest::Error>;
 impl Installation {
     /// An empty data directory whose configuration lets it reach the application at `egress`.
     pub fn new(egress: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(&std::env::temp_dir(), egress)
+    }
+
+    /// As [`Installation::new`], all of it in a folder of that place.
+    pub fn within(place: &Path, egress: &str) -> Self {
+        let folder = tempfile::tempdir_in(place).unwrap();
         let data = folder.path().join("data");
         Self::at(folder, data, egress)
     }
@@ -91,11 +96,17 @@ impl Installation {
         fs::write(&secret_file, &client_secret).unwrap();
         let installation = Installation { folder, data, master_key: None, client_secret, log_filter: "info" };
         fs::create_dir_all(installation.data()).unwrap();
-        let config = format!(
-            "[egress]\nallow = [\"{egress}\"]\n\n[connectors.sandbox]\nclient_id = \"{CLIENT_ID}\"\nclient_secret_file = {secret_file:?}\n"
-        );
-        fs::write(installation.data().join("headgate.toml"), config).unwrap();
+        installation.configure(&[egress.to_owned()]);
         installation
+    }
+
+    /// Lets the next process reach the applications at these addresses.
+    pub fn configure(&self, egress: &[String]) {
+        let secret_file = self.beside("client.secret");
+        let config = format!(
+            "[egress]\nallow = {egress:?}\n\n[connectors.sandbox]\nclient_id = \"{CLIENT_ID}\"\nclient_secret_file = {secret_file:?}\n"
+        );
+        fs::write(self.data().join("headgate.toml"), config).unwrap();
     }
 
     /// The data directory.
@@ -255,10 +266,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// The same, as the holder of another key.
-    pub fn with_key(mut self, key: String) -> Self {
-        self.key = key;
-        self
+    /// The same server, asked with another API key.
+    pub fn with_key(&self, key: &str) -> Self {
+        Client { key: key.to_owned(), ..self.clone() }
     }
 
     /// Sends a request.
