@@ -243,7 +243,7 @@ async fn holds(story: &Story, folder: TempDir, marks: usize) {
     let server = installation.serve(None).await;
     let client = server.client();
     if let Some(key) = &told.key {
-        let (status, answer) = client.clone().with_key(key.clone()).ask(Method::GET, "/v1/connections", None).await.unwrap();
+        let (status, answer) = client.with_key(key).ask(Method::GET, "/v1/connections", None).await.unwrap();
         assert_eq!(status, 200, "a key that was given is refused: {answer}");
     }
     log_is_whole(&installation, &client, told).await;
