@@ -49,7 +49,7 @@ impl Gateway {
     pub fn start(data: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
         command.arg("--data").arg(data).args(["--json", "serve", "--listen", "127.0.0.1:0"]).env("HEADGATE_LOG", "error");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
         let said: Value = serde_json::from_str(&line).context("the server does not start")?;

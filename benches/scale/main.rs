@@ -211,7 +211,7 @@ async fn erase(data: &Path, connection: &str) -> anyhow::Result<()> {
     let asked = gateway.post("/v1/erasures", json!({"scope": {"connection": connection}, "reason": "bench", "revoke": true})).await?;
     let id = asked["id"].as_str().context("no erasure")?;
     let began = Instant::now();
-    gateway.post(&format!("/v1/erasures/{id}/approve"), Value::Null).await?;
+    gateway.post(&format!("/v1/erasures/{id}/approve"), json!({})).await?;
     let unreadable = began.elapsed();
     let done = loop {
         let erasure = gateway.get(&format!("/v1/erasures/{id}")).await?;
