@@ -325,12 +325,15 @@ impl Pulls {
     /// Closes the gate of a connection that needs its customer.
     async fn suspend(&self, connection: &Connection<Active>, refusal: &FetchError) -> Result<(), RunError> {
         let why = told(refusal, connection);
-        let next = |active: Connection<Active>, at| active.needs_reauthorization(at, why).into();
-        let suspended = self.inner.connections.suspend(connection.id, StopReason::NeedsReauthorization, Actor::System, next).await;
-        match suspended {
-            // Stopped by someone else meanwhile: that stands.
-            Ok(_) | Err(ConnectionError::State { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+        let next = |active: Connection<Active>, at| active.needs_reauthorization(at, why.clone()).into();
+        loop {
+            match self.inner.connections.suspend(connection.id, StopReason::NeedsReauthorization, Actor::System, &next).await {
+                // Stopped by someone else meanwhile: that stands.
+                Ok(_) | Err(ConnectionError::State { .. }) => return Ok(()),
+                // Another stream of the pull was refused at the same moment: looked at anew, it is stopped already.
+                Err(ConnectionError::Store(StoreError::Conflict { .. })) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 

@@ -41,9 +41,10 @@ impl Pulls {
         // Before the run reads as failed, so that nobody who sees that finds the connection open.
         // What an old credential came to says nothing of one that has taken its place.
         let is_current = held.is_ok_and(|permit| !permit.is_cancelled());
-        if let Some(refusal) = outcome.as_ref().err().and_then(RunError::refusal).filter(|_| is_current) {
-            self.suspend(&connection, refusal).await?;
-        }
+        let suspended = match outcome.as_ref().err().and_then(RunError::refusal).filter(|_| is_current) {
+            Some(refusal) => self.suspend(&connection, refusal).await,
+            None => Ok(()),
+        };
         ended.ended_at = Some(self.inner.clock.now());
         ended.state = match &outcome {
             Ok(()) => RunState::Complete,
@@ -57,7 +58,8 @@ impl Pulls {
         self.count(&connection.connector.name, &ended);
         let (state, error) = (ended.state, ended.error.as_deref());
         tracing::info!(run.id = %ended.id, connection.id = %connection.id, stream = ended.stream, state = ?state, pages = ended.pages, new = ended.new, changed = ended.changed, error, "a run has ended");
-        outcome
+        // Only now, so that a run ends whatever became of its connection.
+        suspended.and(outcome)
     }
 
     /// Counts what a run brought.

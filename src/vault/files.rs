@@ -272,6 +272,17 @@ impl FileKeyring {
         Ok(())
     }
 
+    /// Writes the list anew without what a power loss has torn; the number of its entries.
+    fn mend_list(&self, path: &Path) -> Result<usize, VaultError> {
+        let listed = self.destroyed()?;
+        let whole: Vec<u8> = listed.iter().flat_map(list::entry).collect();
+        let present = fs::read(path).map_err(|source| VaultError::io("read", path, source))?;
+        if present != whole {
+            self.replace(path, &whole).map_err(|source| VaultError::io("mend", path, source))?;
+        }
+        Ok(listed.len())
+    }
+
     /// A destroyed key stays destroyed, also when its file came back with an older copy of the keyring.
     fn finish_destruction(&self, kind: KeyKind, owner: ConnectionKey) -> Result<(), VaultError> {
         match kind {
@@ -369,7 +380,7 @@ impl Keyring for FileKeyring {
         // Taken, so that a failed addition is followed by a fresh look; a list of another length is looked at anew as well.
         let entries = match listed.take().filter(|entries| (entries * list::ENTRY_BYTES) as u64 == bytes) {
             Some(entries) => entries,
-            None => self.destroyed()?.len(),
+            None => self.mend_list(&path)?,
         };
         let append = || {
             self.step()?;

@@ -16,12 +16,17 @@ const ENTRY_VERSION: u8 = 1;
 
 /// The entries, oldest first; none when the list is damaged.
 ///
-/// What follows the first unreadable entry was being written when the power went, unless a whole entry follows: then the
-/// list is damaged, and what it has lost would come back to life.
+/// The entries of one destruction have one time and share one sync, so a power loss may leave any of the last destruction's and
+/// tear the others: those are left out, for nobody was told of them. An unreadable entry with whole ones of two times behind it
+/// was synced long ago: that is damage, and what the list has lost would come back to life.
 pub(super) fn read(bytes: &[u8]) -> Option<Vec<DestroyedKey>> {
-    let mut entries = bytes.chunks(ENTRY_BYTES).map(parse);
-    let whole = entries.by_ref().map_while(|entry| entry).collect();
-    if entries.any(|entry| entry.is_some()) { None } else { Some(whole) }
+    let entries: Vec<Option<DestroyedKey>> = bytes.chunks(ENTRY_BYTES).map(parse).collect();
+    let torn_from = entries.iter().position(Option::is_none).unwrap_or(entries.len());
+    let last = entries.iter().rev().flatten().next().map(|key| key.at);
+    if entries[torn_from..].iter().flatten().any(|key| Some(key.at) != last) {
+        return None;
+    }
+    Some(entries.into_iter().flatten().collect())
 }
 
 /// The bytes of one entry.
@@ -54,4 +59,30 @@ fn parse(entry: &[u8]) -> Option<DestroyedKey> {
 pub(super) fn check(bytes: &[u8]) -> [u8; CHECK_BYTES] {
     let digest = Digest::of(bytes).to_bytes();
     std::array::from_fn(|index| digest[index])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(connection: u32, second: i64) -> DestroyedKey {
+        let owner = ConnectionKey { tenant: 1, connection };
+        DestroyedKey { kind: KeyKind::Connection, owner, extent: 0, id: [7; 16], at: Timestamp::from_second(second).unwrap() }
+    }
+
+    /// Of the last destruction, which nobody was told of, any entry may be torn (the first of it cannot be told from the one
+    /// before); of an earlier one, none.
+    #[test]
+    fn only_the_last_destruction_may_be_torn() {
+        let keys = [key(1, 1), key(2, 2), key(3, 2), key(4, 3), key(5, 3), key(6, 3)];
+        let bytes: Vec<u8> = keys.iter().flat_map(entry).collect();
+        assert_eq!(read(&bytes), Some(keys.to_vec()));
+        for torn in 0..keys.len() {
+            let mut bytes = bytes.clone();
+            bytes[torn * ENTRY_BYTES + 3..(torn + 1) * ENTRY_BYTES].fill(0);
+            let left = (torn >= 2).then(|| [&keys[..torn], &keys[torn + 1..]].concat());
+            assert_eq!(read(&bytes), left, "entry {torn}");
+        }
+        assert_eq!(read(&bytes[..bytes.len() - 1]), Some(keys[..5].to_vec()), "cut within the last");
+    }
 }

@@ -104,6 +104,7 @@ impl Vault {
     /// # Errors
     /// When the keyring's value is missing or damaged.
     pub fn signing_origin(&self) -> Result<String, VaultError> {
+        let _root = self.root();
         Ok(self.signing()?.origin)
     }
 
@@ -112,6 +113,7 @@ impl Vault {
     /// # Errors
     /// When the keyring's value is missing or damaged.
     pub fn public_keys(&self) -> Result<Vec<PublicKey>, VaultError> {
+        let _root = self.root();
         Ok(self.signing()?.public())
     }
 
@@ -126,6 +128,7 @@ impl Vault {
         self.put(Slot::Signing, &file)
     }
 
+    /// Read while the root key is held, or the keyring's changes are: a rotation moves the file.
     fn signing(&self) -> Result<SigningFile, VaultError> {
         get(&*self.keyring, Slot::Signing)?.ok_or(VaultError::Malformed { slot: Slot::Signing })
     }

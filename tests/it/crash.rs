@@ -1,7 +1,7 @@
 //! SIGKILL at random moments: of connecting, pulling, renewing tokens, revoking, erasing a connection or a tenant, rotating the
-//! keyring. What an answer has said before must hold after the next start (P5), a page is there wholly or not at all (P1), a
-//! revoked connection stays revoked (P2), an erasure goes on to its end and nothing of it opens (P4), and one master key opens
-//! the directory.
+//! keyring, compacting the store. What an answer has said before must hold after the next start (P5), a page is there wholly or
+//! not at all (P1), a revoked connection stays revoked (P2), an erasure goes on to its end and nothing of it opens (P4), and one
+//! master key opens the directory.
 //!
 //! A kill ends a process and not the machine: what was written and not synced stays. So the directories lie in memory where
 //! there is such a file system, and the syncs of some hundred starts cost nothing. A loss of power is judged elsewhere.

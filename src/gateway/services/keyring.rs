@@ -56,12 +56,12 @@ impl Keyring {
 
     /// The new key: the one that was given, or one made beside the data directory, if the key of now is there.
     fn change(&self, order: &RotationOrder) -> Result<Change, Problem> {
-        let now = MasterKey::read_beside(&self.data, &self.entropy)?;
-        let beside = now.map(|key| self.vault.is_under(&key)).transpose()?.unwrap_or(false);
+        let now = MasterKey::read_beside(&self.data, &self.entropy).map_err(refusal)?;
+        let beside = now.map(|key| self.vault.is_under(&key)).transpose().map_err(refusal)?.unwrap_or(false);
         if let Some(text) = &order.master_key {
             let master =
                 MasterKey::from_base64(text.expose()).map_err(|error| Problem::member("/master_key", "malformed", error.to_string()))?;
-            if self.vault.is_under(&master)? {
+            if self.vault.is_under(&master).map_err(refusal)? {
                 return Err(Problem::StateConflict { reason: "that is the master key of now; name another one".into() });
             }
             return Ok(Change { master, made: false, beside });
@@ -71,16 +71,16 @@ impl Keyring {
                           one with --new-master-key-file or --new-master-key-command";
             return Err(Problem::StateConflict { reason: reason.into() });
         }
-        Ok(Change { master: MasterKey::stage_beside(&self.data, &self.entropy)?, made: true, beside })
+        Ok(Change { master: MasterKey::stage_beside(&self.data, &self.entropy).map_err(refusal)?, made: true, beside })
     }
 
     /// The part of a rotation that can go wrong: until it has ended the old master key holds, and afterwards the new one.
     async fn turn(&self, by: &Principal, change: &Change) -> Result<(), Problem> {
-        let begun: Rotation = tokio::task::block_in_place(|| self.vault.rotation_begin())?;
+        let begun: Rotation = tokio::task::block_in_place(|| self.vault.rotation_begin()).map_err(refusal)?;
         let mut entry = Entry::new(self.clock.now(), by.actor(), Action::MasterKeyChanged);
         entry.count = Some(begun.keys());
         self.log.append(&[entry]).await?;
-        Ok(tokio::task::block_in_place(|| self.vault.rotation_finish(begun, &change.master))?)
+        tokio::task::block_in_place(|| self.vault.rotation_finish(begun, &change.master)).map_err(refusal)
     }
 
     /// Tells the log of an export before there is a file: a copy that the log does not know of must not exist.
@@ -109,7 +109,8 @@ impl services::Keyring for Keyring {
                 Change { made: true, .. } => MasterKey::promote_beside(data, entropy).map(Some),
                 Change { beside: true, .. } => MasterKey::destroy_beside(data, entropy).map(|()| None),
                 Change { .. } => Ok(None),
-            })?;
+            });
+            let file = file.map_err(refusal)?;
             let master_key_file = file.map(|path| path.display().to_string());
             Ok(Rotated { rotated_at: self.clock.now(), master_key_file, old_key_wiped: change.beside })
         }
@@ -150,10 +151,12 @@ fn refuse_impossible(to: &Path) -> Result<(), Problem> {
     }
 }
 
+/// What keeps the operator at this machine from what was asked for: told whole, because it is theirs to mend.
 fn refusal(error: VaultError) -> Problem {
-    match error {
-        VaultError::ExportPresent { .. } => Problem::StateConflict { reason: error.to_string() },
-        VaultError::Io { ref source, .. } => Problem::StateConflict { reason: format!("{error}: {source}") },
-        other => other.into(),
+    match &error {
+        VaultError::Io { source, .. } | VaultError::TurnUnfinished { source, .. } => {
+            Problem::StateConflict { reason: format!("{error}: {source}") }
+        }
+        _ => Problem::StateConflict { reason: error.to_string() },
     }
 }

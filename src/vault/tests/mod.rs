@@ -350,8 +350,11 @@ fn what_is_wrong_with_a_keyring_is_said() {
 #[test]
 fn a_torn_list_is_told_from_a_damaged_one() {
     let (dir, _) = furnished();
-    let vault = open(dir.path()).unwrap();
+    let clock = clock();
+    let vault = Vault::open(dir.path(), &master(), Entropy::system(), clock.clone()).unwrap();
+    let later = |seconds| clock.set(clock.now() + jiff::SignedDuration::from_secs(seconds));
     vault.credential_destroy(A).unwrap();
+    later(1);
     vault.credential_destroy(B).unwrap();
     let list = dir.path().join("keyring/destroyed");
     let whole = fs::read(&list).unwrap();
@@ -360,9 +363,13 @@ fn a_torn_list_is_told_from_a_damaged_one() {
         fs::write(&list, &whole[..cut]).unwrap();
         assert_eq!(vault.destroyed_list().unwrap().len(), 1, "cut to {cut}");
     }
+    later(1);
     vault.credential_destroy(C).unwrap();
     assert_eq!(vault.destroyed_list().unwrap().len(), 2);
-    let mut damaged = whole;
+    later(1);
+    vault.connection_destroy(B).unwrap();
+    let mut damaged = fs::read(&list).unwrap();
+    assert!(damaged.len() > 2 * half && damaged.len().is_multiple_of(half), "what was torn is gone before the list grows");
     damaged[half / 2] ^= 1;
     fs::write(&list, &damaged).unwrap();
     assert!(matches!(vault.destroyed_list(), Err(VaultError::Corrupt { .. })));

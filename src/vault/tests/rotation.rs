@@ -151,6 +151,8 @@ fn work_goes_on_during_rotations() {
                 assert!(all_open(&vault, &sealed));
                 assert_eq!(vault.highest_numbers().unwrap(), HighestNumbers { tenant: 2, connection: 3 });
                 vault.signing_key(SigningUse::Statement).unwrap();
+                assert_eq!(vault.public_keys().unwrap().len(), 2);
+                vault.signing_origin().unwrap();
                 rounds += 1;
             }
             rounds

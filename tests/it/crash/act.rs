@@ -6,7 +6,6 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 
 use headgate::sandbox::Sandbox;
-use reqwest::Method;
 use serde_json::Value;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
@@ -26,17 +25,19 @@ pub enum Act {
     Erase,
     EraseTenant,
     Rotate,
+    Compact,
 }
 
 /// Every act, with how often it is chosen among a hundred.
-pub const ACTS: [(Act, u64); 7] = [
+pub const ACTS: [(Act, u64); 8] = [
     (Act::Connect, 14),
-    (Act::Pull, 24),
+    (Act::Pull, 22),
     (Act::Renewal, 12),
-    (Act::Revoke, 14),
-    (Act::Erase, 12),
-    (Act::EraseTenant, 12),
-    (Act::Rotate, 12),
+    (Act::Revoke, 12),
+    (Act::Erase, 10),
+    (Act::EraseTenant, 10),
+    (Act::Rotate, 10),
+    (Act::Compact, 10),
 ];
 
 /// One connection of a tenant of its own to a shop of its own, so that the shop's log is the connection's log.
@@ -97,7 +98,7 @@ impl Life {
         let told = self.told();
         let open = told.active && told.revoked.is_none() && told.erasure.is_none();
         match act {
-            Act::Connect | Act::Rotate => false,
+            Act::Connect | Act::Rotate | Act::Compact => false,
             Act::Pull | Act::Renewal | Act::Revoke => open,
             Act::Erase => told.revoked.is_some() && told.erasure.is_none(),
             Act::EraseTenant => told.active && told.erasure.is_none(),
@@ -121,7 +122,7 @@ impl Life {
                 self.erase(client, scope).await
             }
             Act::EraseTenant => self.erase(client, json!({"tenant": self.tenant})).await,
-            Act::Rotate => Ok(()),
+            Act::Rotate | Act::Compact => Ok(()),
         }
     }
 
@@ -179,10 +180,10 @@ impl Life {
     }
 }
 
-/// Asks for a new master key where an operator does, on the socket; whether it was answered that there is one.
-pub async fn rotate(data: &Path) -> Result<(), Killed> {
+/// Asks for what only the operator at the machine may ask for, on the socket.
+pub async fn operate(data: &Path, path: &str) -> Result<(), Killed> {
     let mut socket = UnixStream::connect(data.join("admin.sock")).await?;
-    let request = format!("{} /admin/keyring/rotate HTTP/1.1\r\nhost: headgate\r\nconnection: close\r\n\r\n", Method::POST);
+    let request = format!("POST {path} HTTP/1.1\r\nhost: headgate\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await?;

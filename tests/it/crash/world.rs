@@ -14,7 +14,7 @@ use crate::crash::act::ACTS;
 use crate::crash::act::Act;
 use crate::crash::act::Killed;
 use crate::crash::act::Life;
-use crate::crash::act::rotate;
+use crate::crash::act::operate;
 use crate::crash::check;
 use crate::support::installation::CLIENT_ID;
 use crate::support::installation::Installation;
@@ -130,7 +130,7 @@ impl World {
         let suitable: Vec<_> = self.lives.iter().filter(|life| life.suits(act)).cloned().collect();
         let which = self.dice.roll(suitable.len() as u64) as usize;
         match (act, suitable.get(which), self.lives.last()) {
-            (Act::Rotate, _, Some(last)) => (act, last.clone()),
+            (Act::Rotate | Act::Compact, _, Some(last)) => (act, last.clone()),
             (_, Some(life), _) => (act, life.clone()),
             _ => {
                 let fresh = Arc::new(new_life(self.lives.len() + 1).await);
@@ -148,7 +148,8 @@ impl World {
         let living = tokio::spawn(async move {
             let began = Instant::now();
             match act {
-                Act::Rotate => rotate(&data).await?,
+                Act::Rotate => operate(&data, "/admin/keyring/rotate").await?,
+                Act::Compact => operate(&data, "/admin/store/compact").await?,
                 _ => life.carry_out(act, &client).await?,
             }
             Ok(began.elapsed())
