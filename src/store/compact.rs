@@ -308,7 +308,8 @@ mod tests {
         let first = compact(Arc::default()).await.unwrap().unwrap();
         assert!(!holds_bytes(directory.path(), &removed));
         let second = compact(Arc::default()).await.unwrap().unwrap();
-        assert_eq!((first.rows, first.digest), (99, second.digest), "the same rows have the same digest");
+        // One row more: the number of the last unit.
+        assert_eq!((first.rows, first.digest), (100, second.digest), "the same rows have the same digest");
         assert_eq!(all(&store).len(), 99);
     }
     /// Goal: bytes that no page names are removed, those that one names are not, and nothing is while a run is under way.
