@@ -29,7 +29,6 @@ use headgate::config::MasterKeySource;
 use headgate::config::Settings;
 use headgate::gateway::House;
 use headgate::ids::Entropy;
-use serde_json::Value;
 use serde_json::json;
 use tower::ServiceExt;
 

@@ -247,7 +247,8 @@ impl StreamIntake {
             Anchor::Field(pointer) => time_at(raw, pointer),
         };
         let hours = i64::from(self.treatment.retention_days) * 24;
-        anchor.unwrap_or(received_at).checked_add(jiff::SignedDuration::from_hours(hours)).unwrap_or(Timestamp::MAX)
+        let end = anchor.unwrap_or(received_at).checked_add(jiff::SignedDuration::from_hours(hours)).unwrap_or(Timestamp::MAX);
+        Timestamp::from_millisecond(end.as_millisecond()).unwrap_or(end)
     }
 }
 

@@ -188,7 +188,8 @@ pub struct RecordFacts {
     pub masks: Vec<Mask>,
     /// As [`Tag::content_digest`].
     pub content_digest: Digest,
-    /// As [`Retention::delete_after`].
+    /// As [`Retention::delete_after`], in whole milliseconds: a number takes a quarter of the text.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub delete_after: Timestamp,
 }
 
