@@ -352,6 +352,8 @@ async fn a_day_of_patience_is_kept() {
             .await;
         let (state, _, error) = foreign.pull_one().await;
         assert!(state == "failed" && error.contains("2026-11-25T10:00:00Z"), "{error}");
+        let shown = foreign.house.have("GET", &format!("/v1/connections/{}", foreign.connection), None).await;
+        assert_eq!(shown["activity"]["limits"], json!({"patience": 1}));
         let path = format!("/v1/connections/{}/runs", foreign.connection);
         for restart in [false, true] {
             if restart {

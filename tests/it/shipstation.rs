@@ -229,6 +229,18 @@ async fn its_rate_is_obeyed() {
     assert_eq!((&run["state"], &run["new"], &run["requests"]), (&json!("complete"), &json!(count), &json!(count + 1)), "{run}");
     let statuses: Vec<u16> = application.seen().iter().skip(2).map(|seen| seen.status).collect();
     assert!(statuses[0] == 429 && statuses[1..].iter().all(|status| *status == 200), "{statuses:?}");
+    // Whoever asks why it was slow is told what it waited for.
+    let shown = house.have("GET", &format!("/v1/connections/{connection}"), None).await;
+    let activity = &shown["activity"];
+    assert_eq!((&activity["requests"]["limited"], &activity["requests"]["ok"]), (&json!(1), &json!(count)), "{activity}");
+    assert_eq!((&activity["retries"], &activity["waiting"]), (&json!(1), &json!([])), "{activity}");
+    let waited = activity["waits"].as_array().unwrap().iter().find(|wait| wait["for"] == "budget").unwrap();
+    assert!(waited["seconds"].as_f64().unwrap() > 1.0, "{activity}");
+    assert_eq!((&activity["pages_stored"], &activity["pages_waiting"]), (&activity["pages_read"], &json!(0)), "{activity}");
+    let (_, metrics) = house.visit("/metrics").await;
+    let metrics = metrics.as_str().unwrap();
+    assert!(metrics.contains(r#"headgate_waits_total{connector="shipstation",outcome="budget"}"#), "{metrics}");
+    assert!(metrics.contains("headgate_oldest_unsynced_seconds") && metrics.contains("headgate_bytes_per_record"), "{metrics}");
     house.close().await;
 }
 
