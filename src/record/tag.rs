@@ -298,7 +298,7 @@ mod tests {
             transformations: vec!["AddFields".into()],
             masks: vec![Mask { pointer: "/note".into(), reason: MaskReason::PaymentCard }],
             content_digest: Digest::of(b"{}"),
-            delete_after: at,
+            delete_after: Timestamp::from_millisecond(at.as_millisecond()).unwrap(),
         };
         (page, record)
     }
