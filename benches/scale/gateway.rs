@@ -16,8 +16,9 @@ use anyhow::bail;
 use serde_json::Value;
 use serde_json::json;
 
-/// The time between two looks at something that is under way.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// The time between two looks at a pull: the first ones follow each other faster.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A running `headgate serve`.
 pub struct Gateway {
@@ -104,6 +105,7 @@ impl Gateway {
 
     /// Waits until the one run of a pull is as `is` wants it.
     pub async fn wait(&self, pull: &str, is: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        let mut wait = LOOK_FIRST;
         loop {
             let runs = self.get(&format!("/v1/runs?pull={pull}")).await?;
             let run = &runs["items"][0];
@@ -113,7 +115,8 @@ impl Gateway {
             if is(run) {
                 return Ok(run.clone());
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LOOK_EVERY);
         }
     }
 

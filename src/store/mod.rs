@@ -82,6 +82,7 @@ use self::watch::End;
 use self::watch::Limits;
 use self::watch::Watch;
 use self::writer::Job;
+use self::writer::Progress;
 use self::writer::Write;
 use self::writer::Writer;
 
@@ -147,6 +148,8 @@ struct Inner {
     jobs: mpsc::Sender<Job>,
     /// The number of the last unit that readers can see, and of the last that is on disk.
     applied: Arc<AtomicU64>,
+    /// As `applied`, but for units that bring nothing but entries of the audit log.
+    rows_applied: Arc<AtomicU64>,
     durable: tokio::sync::watch::Receiver<u64>,
     watch: Arc<Watch>,
     disk: Arc<Disk>,
@@ -178,7 +181,8 @@ impl Store {
         let fences = Arc::new(Fences::new(engine.clone(), stops));
         let (jobs, queue) = mpsc::channel(options.queue_units);
         let (applied, (on_disk, durable)) = (Arc::new(AtomicU64::new(0)), tokio::sync::watch::channel(0));
-        let progress = (applied.clone(), on_disk);
+        let rows_applied = Arc::new(AtomicU64::new(0));
+        let progress = Progress { applied: applied.clone(), rows_applied: rows_applied.clone(), durable: on_disk };
         let metrics = options.metrics.clone();
         let disk = Arc::new(Disk::new(directory.into(), options.disk, metrics.clone()));
         let care = (watch.clone(), disk.clone());
@@ -199,6 +203,7 @@ impl Store {
             segments,
             jobs,
             applied,
+            rows_applied,
             durable,
             watch,
             disk,
@@ -246,8 +251,20 @@ impl Store {
     /// # Errors
     /// When the writer has stopped before that.
     pub async fn seen_is_durable(&self) -> Result<(), StoreError> {
-        let seen = self.inner.applied.load(Ordering::SeqCst);
-        let reached = self.inner.durable.clone().wait_for(|durable| *durable >= seen).await.map(|_| ());
+        self.reached(self.inner.applied.load(Ordering::SeqCst)).await
+    }
+
+    /// As [`Store::seen_is_durable`], for whoever has read nothing of the audit log: entries that others have just appended are
+    /// not waited for.
+    ///
+    /// # Errors
+    /// When the writer has stopped before that.
+    pub async fn rows_seen_are_durable(&self) -> Result<(), StoreError> {
+        self.reached(self.inner.rows_applied.load(Ordering::SeqCst)).await
+    }
+
+    async fn reached(&self, unit: u64) -> Result<(), StoreError> {
+        let reached = self.inner.durable.clone().wait_for(|durable| *durable >= unit).await.map(|_| ());
         reached.map_err(|_| StoreError::Stopped)
     }
 

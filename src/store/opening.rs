@@ -318,6 +318,12 @@ mod tests {
             assert!(held.to_string().contains(&format!("process {}", std::process::id())), "{held}");
         }
         drop(store);
-        assert_eq!(lock_holder(&directory.path().join("store/db")).to_string(), "another process");
+        // The engine's own threads let go of the file a moment later.
+        let free = || lock_holder(&directory.path().join("store/db")).to_string() == "another process";
+        let soon = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            free()
+        });
+        assert!(soon, "nobody holds it any more");
     }
 }

@@ -111,8 +111,15 @@ pub(super) struct Writer {
     disk: Arc<Disk>,
 }
 
-/// The number of the last unit that readers can see, and where the number of the last durable one is told.
-pub(super) type Progress = (Arc<AtomicU64>, tokio::sync::watch::Sender<u64>);
+/// How far the writer is, by the numbers of units.
+pub(super) struct Progress {
+    /// The last that readers can see.
+    pub applied: Arc<AtomicU64>,
+    /// The last that readers can see and that brought more than entries of the audit log.
+    pub rows_applied: Arc<AtomicU64>,
+    /// Where the last durable one is told.
+    pub durable: tokio::sync::watch::Sender<u64>,
+}
 
 impl Writer {
     pub fn new(
@@ -190,7 +197,7 @@ impl Writer {
         self.metrics.synced(began.elapsed());
         if durable.is_ok() {
             self.engine.anchor(self.units);
-            self.progress.1.send_replace(self.progress.0.load(Ordering::SeqCst));
+            self.progress.durable.send_replace(self.progress.applied.load(Ordering::SeqCst));
         }
         for (reply, outcome) in applied {
             let outcome = outcome.and_then(|committed| durable.as_ref().map(|()| committed).map_err(StoreError::again));
@@ -232,6 +239,7 @@ impl Writer {
         for ((requirement, _), state) in cells.iter().zip(&held) {
             requirement.check(state)?;
         }
+        let brings_rows = !(unit.rows.is_empty() && unit.follows.is_empty() && unit.openings.is_empty());
         let mut rows = unit.rows;
         let mut tree = self.tree.clone();
         let first_leaf = append(&mut tree, &unit.leaves, &mut rows);
@@ -247,7 +255,10 @@ impl Writer {
             put(&mut rows, &(), &UnitsRow(self.units + 1));
         }
         // Counted before it can be read, so that nobody reads what is not counted.
-        self.progress.0.fetch_add(1, Ordering::SeqCst);
+        let number = self.progress.applied.fetch_add(1, Ordering::SeqCst) + 1;
+        if brings_rows {
+            self.progress.rows_applied.store(number, Ordering::SeqCst);
+        }
         self.engine.apply(&rows)?;
         self.tree = tree;
         self.units += u64::from(writes);
