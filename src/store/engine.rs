@@ -190,7 +190,6 @@ impl Engine {
 
 impl Database {
     /// Opens one, making it when there is none; its names are durable when this returns.
-    #[allow(dead_code, reason = "for the compaction that follows")]
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         Self::over(opening::attempt(path, cache_bytes)?, path)
     }

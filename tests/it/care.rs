@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use headgate::ids::Entropy;
 use headgate::sandbox;
 use headgate::sandbox::Sandbox;
 use serde_json::Value;
@@ -18,6 +17,7 @@ use serde_json::json;
 use tokio::time::Duration;
 use tokio::time::Instant;
 
+use crate::support::dice::Dice;
 use crate::support::house::TestHouse;
 use crate::support::house::morning;
 use crate::support::http::Reply;
@@ -35,22 +35,6 @@ const FLIPS_DEFAULT: u64 = 2;
 const LIMIT_SECONDS: u64 = 5;
 /// What starting and ending the processes may add to a limit.
 const SLACK: Duration = Duration::from_secs(10);
-
-struct Dice(u64);
-
-impl Dice {
-    fn new() -> Self {
-        let number = |variable: &str| std::env::var(variable).ok()?.parse().ok();
-        let seed = number("HEADGATE_CARE_SEED").unwrap_or_else(|| u64::from_be_bytes(Entropy::system().bytes()));
-        println!("HEADGATE_CARE_SEED={seed}");
-        Dice(seed)
-    }
-
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below.max(1)
-    }
-}
 
 /// An installation that has lived: three connections, one of them revoked, one erased. Stopped cleanly.
 async fn lived(records: u64) -> (Sandbox, Installation, String) {
@@ -121,7 +105,7 @@ fn flip(path: &Path, bit: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_to_files_is_found_and_named() {
     let (sandbox, installation, _) = lived(120).await;
-    let mut dice = Dice::new();
+    let mut dice = Dice::seeded("HEADGATE_CARE_SEED");
     let healthy = checked(&installation, &installation.data());
     assert_eq!(healthy["problems"], json!([]), "{healthy}");
     let count = |what: &str| healthy["checked"][what].as_u64().unwrap_or(0);
@@ -199,7 +183,7 @@ fn segment_name(path: &Path) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_engine_hangs_nobody() {
     let (_sandbox, installation, _) = lived(200).await;
-    let mut dice = Dice::new();
+    let mut dice = Dice::seeded("HEADGATE_CARE_SEED");
     let flips = std::env::var("HEADGATE_CARE_FLIPS").ok().and_then(|flips| flips.parse().ok()).unwrap_or(FLIPS_DEFAULT);
     let (by_log, by_snapshot) = (installation.data(), installation.beside("reopened"));
     copy(&by_log, &by_snapshot);
@@ -365,6 +349,6 @@ async fn large_records_lie_in_segments() {
 
 /// Letters that do not compress to nothing.
 fn noise(seed: u64, bytes: usize) -> String {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::of(seed);
     (0..bytes).map(|_| char::from(b'a' + dice.roll(16) as u8)).collect()
 }

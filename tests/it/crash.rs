@@ -12,9 +12,10 @@ mod act;
 mod check;
 mod world;
 
-use headgate::ids::Entropy;
-
 use self::world::World;
+
+use crate::support::dice::number;
+use crate::support::dice::seed;
 
 /// Kills in an ordinary test run.
 const CYCLES_DEFAULT: u64 = 200;
@@ -24,19 +25,12 @@ const WORLDS: u64 = 2;
 /// Goal: no kill loses or tears what was acknowledged. Method: act, kill, start again, compare with what was told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_acknowledged_survives_a_kill() {
-    let seed = number("HEADGATE_CRASH_SEED").unwrap_or_else(|| u64::from_be_bytes(Entropy::system().bytes()));
-    println!("HEADGATE_CRASH_SEED={seed}");
+    let seed = seed("HEADGATE_CRASH_SEED");
     let cycles = number("HEADGATE_CRASH_CYCLES").unwrap_or(CYCLES_DEFAULT);
     let share = move |world| cycles / WORLDS + u64::from(world < cycles % WORLDS);
-    let worlds = (0..WORLDS).map(|world| {
-        let seed = seed.wrapping_add(world.wrapping_mul(0x5851_f42d_4c95_7f2d));
-        tokio::spawn(async move { World::begin(world, seed).await.live_and_die(share(world)).await })
-    });
+    let worlds = (0..WORLDS)
+        .map(|world| tokio::spawn(async move { World::begin(world, seed.wrapping_add(world)).await.live_and_die(share(world)).await }));
     for world in worlds.collect::<Vec<_>>() {
         world.await.unwrap();
     }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
 }

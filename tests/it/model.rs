@@ -12,7 +12,6 @@
 
 mod act;
 mod check;
-mod dice;
 mod door;
 mod history;
 mod link;

@@ -16,6 +16,7 @@ use crate::crash::act::Killed;
 use crate::crash::act::Life;
 use crate::crash::act::operate;
 use crate::crash::check;
+use crate::support::dice::Dice;
 use crate::support::installation::CLIENT_ID;
 use crate::support::installation::Installation;
 use crate::support::installation::Server;
@@ -29,19 +30,6 @@ const GROWTH: f64 = 1.25;
 const USUAL_MAX: Duration = Duration::from_secs(1);
 /// Of so many kills, one is followed by a look at the whole: the log, and a pull to its end.
 const LOOK_EVERY: u64 = 20;
-
-/// A small generator, so that a printed seed repeats the choices.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % below.max(1)
-    }
-}
 
 pub struct World {
     name: u64,
@@ -64,7 +52,7 @@ impl World {
         installation.log_filter = "warn";
         World {
             name,
-            dice: Dice(seed),
+            dice: Dice::of(seed),
             installation,
             lives: Vec::new(),
             next,

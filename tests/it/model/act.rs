@@ -194,7 +194,7 @@ impl History {
         let id = text(&made.body, "connection");
         let shown = self.gateway.ask(&format!("/v1/connections/{id}")).await.body;
         // Slow enough that a pull is still under way when the next acts come.
-        shop.slow_down(5 + self.dice.below(40), self.dice.below(100));
+        shop.slow_down(5 + self.dice.roll(40), self.dice.roll(100));
         let mut link = Link::new(id, tenant, connector, text(&shown, "consent"), shop);
         link.authorize_url = Some(text(&made.body, "authorize_url"));
         self.links.push(link);
@@ -214,7 +214,7 @@ impl History {
         // While it is authorized anew the shop is asked for tokens, and what is active loses its old ones.
         if !link.state.is_ended() {
             link.shop.mend();
-            link.shop.slow_down(5 + self.dice.below(40), self.dice.below(100));
+            link.shop.slow_down(5 + self.dice.roll(40), self.dice.roll(100));
             link.quiet_since = None;
         }
         let status = link.shop.decide(&url, decision, self.gateway.address()).await;
@@ -306,7 +306,7 @@ impl History {
                 self.links[index].shop.expire_access_tokens();
             }
             self.act(Act::Pull, index).await;
-            tokio::time::sleep(Duration::from_millis(self.dice.below(400))).await;
+            tokio::time::sleep(Duration::from_millis(self.dice.roll(400))).await;
         }
         self.tell(format!("{act:?} {}", self.name(index)));
         if self.dice.chance(20) {

@@ -35,7 +35,7 @@ impl History {
             self.look_at_state(index).await;
             assert_quiet(&self.links[index]);
         }
-        let index = usize::try_from(self.dice.below(self.links.len() as u64)).unwrap_or(0);
+        let index = usize::try_from(self.dice.roll(self.links.len() as u64)).unwrap_or(0);
         self.assert_strangers(index).await;
     }
 
@@ -89,7 +89,7 @@ impl History {
             assert_grown(link, &runs);
         }
         if self.dice.chance(50) {
-            let index = usize::try_from(self.dice.below(self.links.len() as u64)).unwrap_or(0);
+            let index = usize::try_from(self.dice.roll(self.links.len() as u64)).unwrap_or(0);
             self.inspect(index).await;
         }
     }

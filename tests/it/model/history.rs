@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::act::Act;
-use super::dice::Dice;
 use super::door::CONNECTORS;
 use super::door::Gateway;
 use super::door::TENANTS;
 use super::link::Link;
 use super::link::State;
 use super::shop::Shop;
+use crate::support::dice::Dice;
 
 /// Connections of a history.
 const LINKS_MAX: usize = 8;
@@ -46,17 +46,7 @@ impl History {
         let checkpoint = gateway.ask("/v1/audit/checkpoint").await.text;
         let schema = serde_json::from_str(include_str!("../../../schemas/tag.schema.json")).expect("JSON");
         let tags = jsonschema::validator_for(&schema).expect("a schema");
-        History {
-            seed,
-            dice: Dice::new(seed),
-            gateway,
-            links: Vec::new(),
-            shops,
-            checkpoint,
-            tags,
-            told: Vec::new(),
-            begun: Instant::now(),
-        }
+        History { seed, dice: Dice::of(seed), gateway, links: Vec::new(), shops, checkpoint, tags, told: Vec::new(), begun: Instant::now() }
     }
 
     /// Plays that many acts, and looks at everything at the end.
@@ -86,7 +76,7 @@ impl History {
     /// One act, by chance.
     async fn step(&mut self) {
         let index = self.some_link();
-        match self.dice.below(100) {
+        match self.dice.roll(100) {
             0..8 => self.connect().await,
             8..36 => self.pull(index).await,
             36..48 => self.disturb(index).await,
@@ -132,7 +122,7 @@ impl History {
     /// Does something to a shop or its tokens.
     async fn disturb(&mut self, index: usize) {
         let name = self.name(index);
-        match self.dice.below(10) {
+        match self.dice.roll(10) {
             0..4 => {
                 self.tell(format!("access tokens of {name} end"));
                 self.links[index].shop.expire_access_tokens();
@@ -147,7 +137,7 @@ impl History {
                 self.tell(format!("the shop of {name} breaks; tokens lost: {lost}"));
             }
             7..9 => {
-                let (data, token) = (self.dice.below(80), self.dice.below(300));
+                let (data, token) = (self.dice.roll(80), self.dice.roll(300));
                 self.tell(format!("the shop of {name} is slow: {data} ms, {token} ms for tokens"));
                 self.links[index].shop.slow_down(data, token);
             }
@@ -174,7 +164,7 @@ impl History {
     async fn crash(&mut self, index: usize) {
         let act = self.any_act(index);
         // A pull takes longer than the other acts, and each is to be met in its middle.
-        let wait = Duration::from_micros(self.dice.below(if act == Act::Pull { 60_000 } else { 15_000 }));
+        let wait = Duration::from_micros(self.dice.roll(if act == Act::Pull { 60_000 } else { 15_000 }));
         self.tell(format!("killed {wait:?} into: {act:?} of {}", self.name(index)));
         let order = self.order(act, index);
         let asked = order.map(|order| self.gateway.begin(order));
@@ -195,7 +185,7 @@ impl History {
     /// A caller goes away in the middle of an act. The gateway stays, and what it makes of the act is whole or nothing.
     async fn hang_up(&mut self, index: usize) {
         let act = self.any_act(index);
-        let wait = Duration::from_micros(self.dice.below(20_000));
+        let wait = Duration::from_micros(self.dice.roll(20_000));
         self.tell(format!("hung up {wait:?} into: {act:?} of {}", self.name(index)));
         let Some(order) = self.order(act, index) else { return };
         let mut asked = self.gateway.begin(order);

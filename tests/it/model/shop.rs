@@ -10,10 +10,10 @@ use reqwest::header::LOCATION;
 use reqwest::redirect::Policy;
 use url::Url;
 
-use super::dice::Dice;
 use super::door::CLIENT_ID;
 use super::door::CLIENT_SECRET;
 use super::door::PUBLIC_URL;
+use crate::support::dice::Dice;
 
 /// Records of a shop; with the connectors' pages of [`super::door::PAGE_SIZE`] a pull has about 14 pages.
 const RECORDS: u64 = 120;
@@ -86,7 +86,7 @@ impl Shop {
 
     /// Breaks the shop in a few ways at once; whether an answer of the token endpoint will be lost.
     pub fn break_down(&self, dice: &mut Dice) -> bool {
-        let mut few = |percent, most| if dice.chance(percent) { u32::try_from(1 + dice.below(most)).unwrap_or(1) } else { 0 };
+        let mut few = |percent, most| if dice.chance(percent) { u32::try_from(1 + dice.roll(most)).unwrap_or(1) } else { 0 };
         let faults = Faults {
             fail: few(30, 3),
             limit: few(30, 2),
