@@ -267,6 +267,18 @@ impl FetchError {
         }
     }
 
+    /// Whether nothing more of the stream can be read, whichever slice is asked for.
+    pub fn ends_stream(&self) -> bool {
+        matches!(self, FetchError::Closed { .. })
+    }
+
+    /// Whether the failure is one of the connection as a whole, so that asking for other slices would only repeat it.
+    pub fn concerns_connection(&self) -> bool {
+        let refuses_all =
+            matches!(self, FetchError::Authorization { .. } | FetchError::Egress { .. } | FetchError::CredentialElsewhere { .. });
+        refuses_all || self.needs_reauthorization() || self.not_before().is_some()
+    }
+
     /// Whether the application forbids what was asked for.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, FetchError::Refused { status: 403, .. })

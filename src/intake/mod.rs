@@ -210,6 +210,21 @@ impl StreamIntake {
         Ok(())
     }
 
+    /// Writes the state that a reading has come to, once every page before it is durable.
+    ///
+    /// # Errors
+    /// When a page was refused, or the state cannot be written.
+    pub async fn reach(&mut self, state: &serde_json::Value) -> Result<(), IntakeError> {
+        self.settle().await?;
+        let mut unit = Unit::default();
+        let owner = self.connection.key;
+        let sealed = self.keys.seal(Purpose::Row, &cursor_place(self.stream), state.to_string().as_bytes())?;
+        unit.put(&(owner, self.stream), &CursorRow(sealed));
+        unit.fence(owner, self.permit.epoch());
+        self.intake.store.commit(unit).await?;
+        Ok(())
+    }
+
     async fn acknowledge_first(&mut self) -> Result<(), IntakeError> {
         let page = self.under_way.remove(0);
         page.answer.await.map_err(|_| StoreError::Stopped)??;

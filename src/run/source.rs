@@ -142,7 +142,10 @@ fn anchor(connector: &Connector, stream: &str, anchor: &treatment::Anchor) -> An
         treatment::Anchor::Pointer(pointer) => Anchor::Field(pointer.clone()),
         treatment::Anchor::UpdatedAt => {
             let sync = connector.stream(stream).and_then(|stream| stream.incremental_sync.as_ref());
-            let field = sync.and_then(|IncrementalSync::DatetimeBasedCursor(cursor)| cursor.cursor_field.template().plain());
+            let field = sync.and_then(|sync| match sync {
+                IncrementalSync::DatetimeBasedCursor(cursor) => cursor.cursor_field.template().plain(),
+                IncrementalSync::IncrementingCountCursor(_) => None,
+            });
             let pointer = field.and_then(|field| format!("/{field}").parse().ok());
             pointer.map_or(Anchor::Received, Anchor::Field)
         }

@@ -106,29 +106,32 @@ impl Pulls {
     async fn pages(&self, order: StreamOrder, intake: &mut StreamIntake, requests: &AtomicU64, received: &mut u64) -> Result<(), RunError> {
         let (sender, mut pages) = mpsc::channel(PAGES_AHEAD);
         let activity = order.activity.clone();
-        let taking = async {
-            while let Some(page) = pages.recv().await {
-                *received += 1;
-                activity.page_read();
-                intake.accept(page, requests.load(Ordering::Relaxed)).await?;
-            }
-            Ok(())
-        };
-        let reading = async { stream::read(order, sender).await.map_err(RunError::from) };
-        tokio::pin!(taking, reading);
-        tokio::select! {
-            () = self.inner.stopping.cancelled() => Err(RunError::Stopping),
-            taken = &mut taking => {
-                // Either every page is in and the reading has ended, or a page was refused: then the reading is of no use.
-                match taken {
-                    Ok(()) => reading.await,
-                    Err(error) => Err(error),
+        let state = {
+            let taking = async {
+                while let Some(page) = pages.recv().await {
+                    *received += 1;
+                    activity.page_read();
+                    intake.accept(page, requests.load(Ordering::Relaxed)).await?;
                 }
-            }
-            read = &mut reading => {
-                let taken: Result<(), RunError> = taking.await;
-                taken.and(read)
-            }
+                Ok::<(), RunError>(())
+            };
+            let reading = stream::read(order, sender);
+            tokio::pin!(taking, reading);
+            let (taken, ended) = tokio::select! {
+                () = self.inner.stopping.cancelled() => return Err(RunError::Stopping),
+                // Either every page is in and the reading has ended, or a page was refused: then the reading is of no use.
+                taken = &mut taking => match taken {
+                    Ok(()) => (Ok(()), reading.await),
+                    Err(error) => return Err(error),
+                },
+                ended = &mut reading => (taking.await, ended),
+            };
+            taken?;
+            ended.failure.map_or(Ok(ended.state), |failure| Err(RunError::from(failure)))?
+        };
+        match state {
+            Some(state) => Ok(intake.reach(&state).await?),
+            None => Ok(()),
         }
     }
 }

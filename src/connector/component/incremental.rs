@@ -8,12 +8,14 @@ use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Reader;
 use crate::connector::component::requester::RequestOption;
 use crate::connector::component::value::Expression;
+use crate::connector::component::value::Scalar;
+use crate::connector::component::value::choice;
 use crate::connector::expression::Place;
 use crate::connector::yaml::Node;
 
 family! {
     /// How only what changed is read.
-    IncrementalSync { DatetimeBasedCursor }
+    IncrementalSync { DatetimeBasedCursor, IncrementingCountCursor }
 }
 
 component! {
@@ -47,6 +49,54 @@ component! {
         is_data_feed: bool = false;
         /// Whether the application cannot filter, so that records outside the window are dropped here.
         is_client_side_incremental: bool = false;
+        /// Whether the application refuses a window whose ends are equal, so that none such is asked for.
+        is_compare_strictly: bool = false;
+        /// Whether all parts of the stream share one state, that of the newest record of any.
+        global_substream_cursor: bool = false;
+        /// Whether the reader's catalog may name another cursor field. Headgate's streams have the manifest's.
+        allow_catalog_defined_cursor_field: bool = false;
+        /// The unit of the calendar that windows begin and end with.
+        clamping: Option<Clamping>;
+    }
+}
+
+component! {
+    /// Brings the ends of windows to whole units of the calendar.
+    Clamping {
+        /// `DAY`, `WEEK` or `MONTH`.
+        target: Expression => Cursor;
+        /// For a week the day it begins with, as `weekday`.
+        target_details: Option<ClampingDetails>;
+    }
+}
+
+component! {
+    /// More about a unit of the calendar.
+    ClampingDetails {
+        /// The day that a week begins with.
+        weekday: Option<Weekday>;
+    }
+}
+
+choice! {
+    /// A day of the week.
+    Weekday {
+        Monday = "MONDAY", Tuesday = "TUESDAY", Wednesday = "WEDNESDAY", Thursday = "THURSDAY", Friday = "FRIDAY",
+        Saturday = "SATURDAY", Sunday = "SUNDAY",
+    }
+}
+
+component! {
+    /// Reads what has a higher number than the highest of the last run.
+    IncrementingCountCursor {
+        /// The field of a record that holds its number.
+        cursor_field: Expression => Cursor;
+        /// The number that the first run begins with.
+        start_value: Option<Scalar> => Cursor;
+        /// Where the number goes in the request.
+        start_value_option: Option<RequestOption>;
+        /// Whether the reader's catalog may name another cursor field. Headgate's streams have the manifest's.
+        allow_catalog_defined_cursor_field: bool = false;
     }
 }
 

@@ -183,7 +183,14 @@ pub const ALL: &[&Description] = &[
     &error_handler::HttpResponseFilter::ABOUT,
     &error_handler::WaitTimeFromHeader::ABOUT,
     &error_handler::WaitUntilTimeFromHeader::ABOUT,
+    &incremental::Clamping::ABOUT,
+    &incremental::ClampingDetails::ABOUT,
+    &incremental::IncrementingCountCursor::ABOUT,
     &partition::ListPartitionRouter::ABOUT,
+    &partition::SubstreamPartitionRouter::ABOUT,
+    &partition::ParentStreamConfig::ABOUT,
+    &partition::GroupingPartitionRouter::ABOUT,
+    &partition::UnionPartitionRouter::ABOUT,
 ];
 
 /// Says why a component of another type cannot stand here.

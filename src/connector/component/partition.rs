@@ -7,13 +7,14 @@ use crate::connector::component::family;
 use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Reader;
 use crate::connector::component::requester::RequestOption;
+use crate::connector::component::source::Stream;
 use crate::connector::component::value::Expression;
 use crate::connector::component::value::Scalar;
 use crate::connector::yaml::Node;
 
 family! {
     /// How a stream is cut into parts.
-    PartitionRouter { ListPartitionRouter }
+    PartitionRouter { ListPartitionRouter, SubstreamPartitionRouter, GroupingPartitionRouter, UnionPartitionRouter }
 }
 
 component! {
@@ -25,6 +26,68 @@ component! {
         cursor_field: Expression => PartitionRouter;
         /// Where the value goes in the request.
         request_option: Option<RequestOption>;
+    }
+}
+
+component! {
+    /// One part for every record of other streams, its parents.
+    SubstreamPartitionRouter {
+        /// The parents, read one after another.
+        parent_stream_configs: Vec<ParentStreamConfig>;
+    }
+}
+
+component! {
+    /// A parent, and what of its records cuts the stream.
+    ParentStreamConfig {
+        /// The parent.
+        stream: Stream;
+        /// Where the value is in a record of the parent; slashes separate the steps. A record without one makes no part.
+        parent_key: Expression => PartitionRouter;
+        /// The name of the value in the slice.
+        partition_field: Expression => PartitionRouter;
+        /// Where the value goes in the request.
+        request_option: Option<RequestOption>;
+        /// Paths of more values of the parent's record, found in the slice as `extra_fields` under their names with dots.
+        extra_fields: Vec<ExtraPath> => PartitionRouter = Vec::new();
+        /// Whether the parent is read from its own state, which is kept within the child's.
+        incremental_dependency: bool = false;
+        /// Where the parent's record holds the child's first page, so that it need not be asked for.
+        lazy_read_pointer: Vec<Expression> => PartitionRouter = Vec::new();
+    }
+}
+
+component! {
+    /// Joins parts to groups, so that one request asks for many.
+    GroupingPartitionRouter {
+        /// The parts of a full group.
+        group_size: u32;
+        /// What makes the parts.
+        underlying_partition_router: PartitionRouter;
+        /// Whether a value is taken once only.
+        deduplicate: bool = true;
+    }
+}
+
+component! {
+    /// The parts of several routers, each value once.
+    UnionPartitionRouter {
+        /// The routers, one after another.
+        partition_routers: Vec<PartitionRouter>;
+        /// The name of the value, which every router gives.
+        partition_field: Expression => PartitionRouter;
+    }
+}
+
+/// The path of an extra field.
+#[derive(Debug)]
+pub struct ExtraPath(pub Vec<Expression>);
+
+impl Accept for ExtraPath {
+    const ACCEPTS: &'static str = "a list of steps";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        Vec::accept(node, reader).map(ExtraPath)
     }
 }
 

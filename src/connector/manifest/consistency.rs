@@ -21,6 +21,7 @@ use crate::connector::component::source::Check;
 use crate::connector::component::source::DeclarativeSource;
 use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::source::Retriever;
+use crate::connector::component::source::Stream;
 use crate::connector::component::value::Expression;
 use crate::connector::datetime::Duration;
 use crate::connector::datetime::Format;
@@ -58,17 +59,38 @@ fn check_stream(stream: &DeclarativeStream, reader: &mut Reader) {
     if let Some(Paginator::DefaultPaginator(paginator)) = &retriever.paginator {
         reader.within("retriever.paginator", |reader| check_paginator(paginator, reader));
     }
-    for PartitionRouter::ListPartitionRouter(router) in retriever.partition_router.iter().flatten() {
-        if let Some(option) = &router.request_option {
-            check_option(option, reader);
-        }
-        if stream.incremental_sync.is_some() {
-            let message = "a partition router beside `incremental_sync` is not implemented here; use one of them".to_owned();
-            reader.within("retriever.partition_router", |reader| reader.problem(Code::Conflict, router.line, message));
-        }
+    for router in retriever.partition_router.iter().flatten() {
+        reader.within("retriever.partition_router", |reader| check_router(router, reader));
+    }
+    if let (Some(IncrementalSync::IncrementingCountCursor(cursor)), Some(_)) = (&stream.incremental_sync, &retriever.partition_router) {
+        let message = "a partition router does not go with IncrementingCountCursor; use DatetimeBasedCursor, or no router".to_owned();
+        reader.within("incremental_sync", |reader| reader.problem(Code::Conflict, cursor.line, message));
     }
     if let Some(IncrementalSync::DatetimeBasedCursor(cursor)) = &stream.incremental_sync {
         reader.within("incremental_sync", |reader| check_cursor(cursor, reader));
+    }
+}
+
+fn check_router(router: &PartitionRouter, reader: &mut Reader) {
+    match router {
+        PartitionRouter::ListPartitionRouter(router) => {
+            if let Some(option) = &router.request_option {
+                check_option(option, reader);
+            }
+        }
+        PartitionRouter::SubstreamPartitionRouter(router) => {
+            for (index, parent) in router.parent_stream_configs.iter().enumerate() {
+                reader.within(format!("parent_stream_configs[{index}]"), |reader| {
+                    if let Some(option) = &parent.request_option {
+                        check_option(option, reader);
+                    }
+                    let Stream::DeclarativeStream(stream) = &parent.stream;
+                    reader.within("stream", |reader| check_stream(stream, reader));
+                });
+            }
+        }
+        PartitionRouter::GroupingPartitionRouter(router) => check_router(&router.underlying_partition_router, reader),
+        PartitionRouter::UnionPartitionRouter(router) => router.partition_routers.iter().for_each(|router| check_router(router, reader)),
     }
 }
 

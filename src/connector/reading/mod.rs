@@ -20,6 +20,7 @@ mod token;
 
 pub use answer::Answer;
 pub use answer::Headers;
+pub use cursor::Progress;
 pub use cursor::TimeCursor;
 pub use cursor::Window;
 pub use error_policy::ErrorPolicy;
@@ -31,7 +32,13 @@ pub use pager::Injection;
 pub use pager::PageSeen;
 pub use pager::Pager;
 pub use pager::Target;
+pub use partition::CHILD_RESPONSE;
+pub use partition::Grouping;
+pub use partition::ParentRule;
 pub use partition::Partition;
+pub use partition::Union;
+pub use partition::list;
+pub use partition::within_limit;
 pub use request::Body;
 pub use request::PlacedSecret;
 pub use request::RequestPlan;
@@ -116,12 +123,25 @@ pub enum ReadingError {
 
 impl ReadingError {
     /// Turns an expression's error into one of the field it stands in.
-    fn expression(field: &'static str) -> impl FnOnce(ExpressionError) -> Self {
+    pub(crate) fn expression(field: &'static str) -> impl FnOnce(ExpressionError) -> Self {
         move |source| ReadingError::Expression { field, source: Box::new(source) }
     }
 
     /// Turns a date's error into one of the field it stands in.
     fn date(field: &'static str) -> impl FnOnce(crate::connector::datetime::DateError) -> Self {
         move |source| ReadingError::Date { field, source }
+    }
+}
+
+/// Whether a value counts as empty in Python.
+fn counts_as_empty(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
     }
 }

@@ -20,6 +20,7 @@ use crate::connector::expression::dynamic;
 use crate::connector::reading::Answer;
 use crate::connector::reading::Compat;
 use crate::connector::reading::ReadingError;
+use crate::connector::reading::counts_as_empty;
 
 /// A value and where in the request it goes.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,7 +190,7 @@ impl<'a> Pager<'a> {
             Some(Strategy::Cursor(cursor)) => self.next_cursor(cursor, page)?,
         };
         // A token that counts as empty ends the slice, also the number 0.
-        self.token = next.filter(|token| !is_empty(token));
+        self.token = next.filter(|token| !counts_as_empty(token));
         if let (Some(token), Some(Strategy::Cursor(_)), Compat::Safe) = (&self.token, &self.strategy, self.compat) {
             let token = text(token);
             if !self.seen.insert(self.hasher.hash_one(&token)) {
@@ -220,18 +221,6 @@ impl<'a> Pager<'a> {
 /// The text of a token in a path.
 fn text(token: &Value) -> String {
     token.as_str().map_or_else(|| token.to_string(), str::to_owned)
-}
-
-/// Whether a value counts as empty in Python.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(value) => !value,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
-    }
 }
 
 fn whole(size: &Scalar, scope: &Scope) -> Result<i64, ReadingError> {

@@ -42,6 +42,10 @@ pub struct Selection {
     pub times: Vec<Option<DateTime>>,
     /// How many items were found.
     pub raw_count: usize,
+    /// How many of them the paginator counts: those that the filter kept, with the known ones of a feed.
+    pub kept_count: usize,
+    /// The time of the last record that the paginator counts.
+    pub last_time: Option<DateTime>,
     /// How many the filter left out.
     pub filtered: u64,
     /// How many were no objects, and so no records.
@@ -118,7 +122,7 @@ impl<'a> Selector<'a> {
                 let field = cursor.cursor_field.text(&scope).map_err(ReadingError::expression("cursor_field"))?;
                 Some(Place::new(&[field], &mut members)?)
             }
-            None => None,
+            Some(IncrementalSync::IncrementingCountCursor(_)) | None => None,
         };
         let mut place = |path: &Vec<String>| Place::new(path, &mut members);
         let primary_key = stream.primary_key.0.iter().map(&mut place).collect::<Result<_, _>>()?;
@@ -146,8 +150,17 @@ impl<'a> Selector<'a> {
         token: Option<&Value>,
         cursor: Option<&TimeCursor<'_>>,
     ) -> Result<Selection, ReadingError> {
-        let mut selection =
-            Selection { records: Vec::new(), times: Vec::new(), raw_count: 0, filtered: 0, ignored: 0, coerced: 0, last_record: ().into() };
+        let mut selection = Selection {
+            records: Vec::new(),
+            times: Vec::new(),
+            raw_count: 0,
+            kept_count: 0,
+            last_time: None,
+            filtered: 0,
+            ignored: 0,
+            coerced: 0,
+            last_record: ().into(),
+        };
         let wanted: Vec<&str> = self.members.iter().map(String::as_str).collect();
         let found = match self.path.extract_with(body, &wanted) {
             Ok(found) => found,
@@ -183,8 +196,17 @@ impl<'a> Selector<'a> {
             };
             if cursor.is_some_and(|cursor| !cursor.admits(at)) {
                 selection.filtered += 1;
+                if cursor.is_some_and(|cursor| cursor.is_data_feed()) {
+                    // What a feed repeats is not emitted, but says where the feed is.
+                    selection.kept_count += 1;
+                    selection.last_time = at;
+                    selection.last_record = value();
+                }
                 continue;
             }
+            selection.kept_count += 1;
+            selection.last_time = at;
+            selection.last_record = ().into();
             let primary_key = self.primary_key.iter().map(|place| place.find(text, emitted.as_ref()).unwrap_or_default()).collect();
             selection.times.push(at);
             selection.records.push(FetchedRecord {
@@ -195,7 +217,7 @@ impl<'a> Selector<'a> {
                 transformations,
             });
         }
-        if let Some(last) = selection.records.last() {
+        if let Some(last) = selection.records.last().filter(|_| selection.last_record.is_none()) {
             selection.last_record = last.emitted.as_ref().map_or_else(|| lazy_json(body.slice(last.range.clone())), dynamic);
         }
         Ok(selection)

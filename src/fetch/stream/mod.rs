@@ -1,37 +1,34 @@
-//! Reading a stream: partition by partition, window by window, page by page, each handed on before the next is asked for.
+//! Reading a stream: slice by slice, page by page, each handed on before the next is asked for.
 //!
 //! The machines of [`crate::connector::reading`] say what to ask, what an answer means and what comes next; this drives
-//! them over the one guarded client. The state after a page travels with the page, so that both are written as one.
+//! them over the one guarded client. A [`Source`] is a stream ready to be asked, with its parents; its [`route`]s make the parts that
+//! it is cut into, and [`Pages`] are the pages of one slice. The state after a page travels with the page, so that both are written
+//! as one.
 
 mod access;
 mod ask;
-mod state;
+mod pages;
+mod route;
+mod source;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
+use tokio::sync::Mutex;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::connection::gate::Permit;
-use crate::connector::component::source::DeclarativeStream;
-use crate::connector::component::source::Retriever;
-use crate::connector::component::source::SimpleRetriever;
 use crate::connector::definition::Connector;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
 use crate::connector::expression::dynamic;
 use crate::connector::reading::Compat;
-use crate::connector::reading::PageSeen;
-use crate::connector::reading::Pager;
-use crate::connector::reading::Partition;
 use crate::connector::reading::ReadingError;
-use crate::connector::reading::Selection;
-use crate::connector::reading::Selector;
-use crate::connector::reading::TimeCursor;
-use crate::connector::reading::Window;
 use crate::fetch::FetchError;
 use crate::fetch::budget::Budget;
 use crate::fetch::client::Client;
@@ -43,12 +40,16 @@ use crate::telemetry::activity::Activity;
 
 pub use self::access::Access;
 
-use self::ask::Answered;
-use self::ask::Asker;
-use self::state::StreamState;
+use self::pages::Page;
+use self::pages::Pages;
+use self::source::Cut;
+use self::source::Source;
 
-/// Pages of one window at most: a paging that never ends is an error, not a stream.
+/// Pages of one slice at most: a paging that never ends is an error, not a stream.
 pub const PAGES_MAX: u64 = 1_000_000;
+
+/// A state is written again when so much of it has changed: one part of this many. A state of many parts is not written for each.
+const STATE_CHANGED_PART: usize = 16;
 
 /// What reading a stream needs.
 pub struct StreamOrder {
@@ -80,187 +81,145 @@ pub struct StreamOrder {
     pub activity: Arc<Activity>,
 }
 
+/// How a reading ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The state, of what was read to its end; none of a stream that is read whole each time.
+    pub state: Option<Value>,
+    /// What ended the reading early, or kept a slice from being read.
+    pub failure: Option<FetchError>,
+}
+
 /// Reads a stream to its end; pages are sent to `pages` in the order in which they were read.
 ///
-/// # Errors
-/// What ended the reading early: a request that failed for good, a gate that closed, an expression without a value. When
-/// the receiver of `pages` goes away, the reading ends without an error.
-pub async fn read(order: StreamOrder, pages: mpsc::Sender<FetchedPage>) -> Result<(), FetchError> {
+/// A slice that fails does not keep the others from being read, unless the failure is one of the connection as a whole; the stream
+/// has failed all the same. When the receiver of `pages` goes away, the reading ends.
+pub async fn read(order: StreamOrder, pages: mpsc::Sender<FetchedPage>) -> Ended {
+    let failed = |failure: FetchError| Ended { state: None, failure: Some(failure) };
     let connector = order.connector.clone();
-    let name = order.stream.clone();
-    let failed = |source: ReadingError| FetchError::Reading { stream: name.clone(), source: Box::new(source) };
-    let unknown = || FetchError::UnknownStream { stream: name.clone() };
-    let stream = connector.stream(&order.stream).ok_or_else(unknown)?;
+    let Some(stream) = connector.stream(&order.stream) else {
+        return failed(FetchError::UnknownStream { stream: order.stream.clone() });
+    };
     let mut scope = Scope::new(order.clock.clone());
     scope.set("config", dynamic(order.access.config())).set_slice(&Slice::default());
-    let Retriever::SimpleRetriever(retriever) = &stream.retriever;
-    let routers = retriever.partition_router.as_deref().unwrap_or_default();
-    let partitions = Partition::all(routers, &scope).map_err(failed)?;
-    let state = StreamState::new(order.state.clone(), !routers.is_empty());
-    let selector = Selector::new(stream, scope.clone(), order.compat).map_err(failed)?;
-    let mut reading =
-        Reading { asker: Asker::new(&order, retriever, &scope), order: &order, stream, retriever, scope, selector, state, pages };
-    for partition in &partitions {
-        if !reading.partition(partition).await? {
-            break;
-        }
+    let wide = connector.manifest.concurrency(&scope);
+    let source = Source::new(&order, stream, scope, order.state.as_ref());
+    let (source, wide) = match source.and_then(|source| Ok((source, wide.map_err(ReadingError::expression("concurrency_level"))?))) {
+        Ok(ready) => ready,
+        Err(error) => return failed(order.unreadable(error)),
+    };
+    let outlet = Outlet { pages, closed_since: 0 };
+    let reading = Reading { order: &order, source: &source, outlet: Mutex::new(outlet) };
+    let failure = reading.run(usize::try_from(wide).unwrap_or(1)).await;
+    if failure.is_none() || order.compat == Compat::Strict {
+        source.finish();
     }
-    Ok(())
+    Ended { state: source.progress().state(), failure }
 }
 
 /// One reading under way.
 struct Reading<'a> {
     order: &'a StreamOrder,
-    stream: &'a DeclarativeStream,
-    retriever: &'a SimpleRetriever,
-    scope: Scope,
-    asker: Asker<'a>,
-    selector: Selector<'a>,
-    state: StreamState,
+    source: &'a Source<'a>,
+    outlet: Mutex<Outlet>,
+}
+
+/// Where pages go. It is held while a state is taken and its page is sent, so that no state overtakes the pages that it speaks of.
+struct Outlet {
     pages: mpsc::Sender<FetchedPage>,
+    /// Slices that were closed since a state went out.
+    closed_since: usize,
 }
 
-/// A slice being read: a window of a partition, or the partition whole.
-struct Cut<'a> {
-    partition: &'a Partition,
-    window: Option<&'a Window>,
-    slice: Slice,
-}
+/// Nobody takes pages any more.
+struct Nobody;
 
-impl<'a> Reading<'a> {
-    fn failed(&self) -> impl Fn(ReadingError) -> FetchError + use<> {
-        let stream = self.order.stream.clone();
-        move |source| FetchError::Reading { stream: stream.clone(), source: Box::new(source) }
-    }
-
-    /// Reads a partition; false when nobody takes pages any more.
-    async fn partition(&mut self, partition: &Partition) -> Result<bool, FetchError> {
-        let Some(sync) = &self.stream.incremental_sync else {
-            let cut = Cut { partition, window: None, slice: partition.slice() };
-            return self.cut(&cut, &mut None).await;
+impl Reading<'_> {
+    /// Reads up to `wide` slices at a time; the first failure, if there is one.
+    async fn run(&self, wide: usize) -> Option<FetchError> {
+        let (cuts, mut next) = mpsc::channel(1);
+        let making = self.source.slices(cuts);
+        let reading = async {
+            let mut failure = None;
+            let mut under_way = FuturesUnordered::new();
+            let mut more = true;
+            loop {
+                tokio::select! {
+                    cut = next.recv(), if more && under_way.len() < wide => match cut {
+                        Some(cut) => under_way.push(self.slice(cut)),
+                        None => more = false,
+                    },
+                    Some(read) = under_way.next() => match read {
+                        Ok(Ok(())) => {}
+                        Ok(Err(Nobody)) => return failure,
+                        Err(error) => {
+                            let ends = error.ends_stream() || (self.order.compat == Compat::Safe && error.concerns_connection());
+                            failure.get_or_insert(error);
+                            if ends {
+                                return failure;
+                            }
+                        }
+                    },
+                    else => return failure,
+                }
+            }
         };
-        let before = self.state.of(partition);
-        let now = self.order.clock.now();
-        let cursor = TimeCursor::new(sync, self.scope.clone(), before.as_ref(), now, self.order.compat);
-        let cursor = cursor.map_err(self.failed())?;
-        let windows = cursor.windows().map_err(self.failed())?;
-        let mut cursor = Some(cursor);
-        for window in &windows {
-            let mut slice = partition.slice();
-            slice.interval.clone_from(&window.slice.interval);
-            let cut = Cut { partition, window: Some(window), slice };
-            if !self.cut(&cut, &mut cursor).await? {
-                return Ok(false);
+        tokio::pin!(making, reading);
+        let mut made = None;
+        loop {
+            tokio::select! {
+                failure = &mut reading => return failure.or(made.and_then(Result::err)),
+                outcome = &mut making, if made.is_none() => made = Some(outcome),
             }
         }
-        Ok(true)
     }
 
-    /// Reads a slice page by page; false when nobody takes pages any more.
-    async fn cut(&mut self, cut: &Cut<'_>, cursor: &mut Option<TimeCursor<'a>>) -> Result<bool, FetchError> {
-        let failed = self.failed();
-        let mut pager = Pager::new(self.retriever.paginator.as_ref(), self.scope.clone(), self.order.compat).map_err(&failed)?;
-        if let (Some(cursor), Some(window)) = (cursor.as_mut(), cut.window) {
-            cursor.open(window);
-        }
-        for number in 0.. {
-            if number == PAGES_MAX {
-                return Err(FetchError::TooManyPages { stream: self.order.stream.clone(), limit: PAGES_MAX });
-            }
-            let injections = self.injections(cut, cursor.as_ref(), &pager).map_err(&failed)?;
-            let token = pager.token().cloned();
-            let asked = ask::Page { slice: &cut.slice, token: token.as_ref(), path: pager.path(), injections: &injections };
-            let answered = self.asker.ask(&asked).await?;
-            let selection = self.select(&answered, cut, token.as_ref(), cursor.as_ref()).map_err(|source| unusable(&answered, source))?;
-            let ended = note(&selection, cut, cursor);
-            let seen = PageSeen {
-                answer: &answered.answer,
-                raw_count: selection.raw_count,
-                kept_count: selection.records.len(),
-                last_record: selection.last_record.clone(),
-            };
-            // An answer that the manifest ignores ends the slice: what would come after it is not known.
-            let more = !answered.ignored && !ended && pager.advance(&seen).map_err(|source| unusable(&answered, source))?;
-            let state = if more { None } else { self.closed(cut, cursor) };
-            let page = self.page(answered, selection, cut, state);
-            if self.pages.send(page).await.is_err() {
-                return Ok(false);
-            }
-            if !more {
-                break;
+    /// Reads a slice page by page.
+    async fn slice(&self, cut: Cut) -> Result<Result<(), Nobody>, FetchError> {
+        let mut pages = Pages::new(self.source, &cut)?;
+        self.source.progress().begin(&cut.partition, cut.window.as_ref());
+        while let Some(page) = pages.next().await? {
+            self.source.observe(&cut, &page);
+            let mut outlet = self.outlet.lock().await;
+            let state = if page.is_last { self.closed(&cut, &mut outlet) } else { None };
+            if outlet.pages.send(self.page(page, &cut, state)).await.is_err() {
+                return Ok(Err(Nobody));
             }
         }
-        Ok(true)
+        Ok(Ok(()))
     }
 
-    /// What paginator, cursor and router add to the request of a page.
-    fn injections(
-        &self,
-        cut: &Cut<'_>,
-        cursor: Option<&TimeCursor<'_>>,
-        pager: &Pager<'_>,
-    ) -> Result<Vec<crate::connector::reading::Injection>, ReadingError> {
-        let mut injections = pager.injections()?;
-        let left_out = self.retriever.ignore_stream_slicer_parameters_on_paginated_requests && pager.path().is_some();
-        if !left_out {
-            injections.extend(cut.partition.injections.iter().cloned());
-            if let (Some(cursor), Some(window)) = (cursor, cut.window) {
-                injections.extend(cursor.injections(window)?);
-            }
+    /// Notes that a slice was read to its end; the state, when enough of it has changed.
+    fn closed(&self, cut: &Cut, outlet: &mut Outlet) -> Option<Value> {
+        let mut progress = self.source.progress();
+        progress.close(&cut.partition, cut.window.as_ref());
+        outlet.closed_since += 1;
+        if outlet.closed_since * STATE_CHANGED_PART < progress.len() {
+            return None;
         }
-        Ok(injections)
+        outlet.closed_since = 0;
+        progress.state()
     }
 
-    fn select(
-        &self,
-        answered: &Answered,
-        cut: &Cut<'_>,
-        token: Option<&Value>,
-        cursor: Option<&TimeCursor<'_>>,
-    ) -> Result<Selection, ReadingError> {
-        if answered.ignored {
-            let none = bytes::Bytes::new();
-            return self.selector.select(&none, &cut.slice, token, cursor);
-        }
-        self.selector.select(&answered.answer.body, &cut.slice, token, cursor)
-    }
-
-    /// The state when a slice has been read to its end.
-    fn closed(&mut self, cut: &Cut<'_>, cursor: &mut Option<TimeCursor<'a>>) -> Option<Value> {
-        let (cursor, window) = (cursor.as_mut()?, cut.window?);
-        cursor.close(window);
-        Some(self.state.set(cut.partition, cursor.state()))
-    }
-
-    fn page(&self, answered: Answered, selection: Selection, cut: &Cut<'_>, cursor: Option<Value>) -> FetchedPage {
+    fn page(&self, page: Page, cut: &Cut, cursor: Option<Value>) -> FetchedPage {
         FetchedPage {
             stream: self.order.stream.clone(),
-            exchange: answered.exchange,
-            body: answered.answer.body,
+            exchange: page.answered.exchange,
+            body: page.answered.answer.body,
             partition: cut.partition.recorded(),
-            records: selection.records,
-            filtered: selection.filtered,
-            ignored: selection.ignored + u64::from(answered.ignored),
+            records: page.selection.records,
+            filtered: page.selection.filtered,
+            ignored: page.selection.ignored + u64::from(page.answered.ignored),
             cursor,
         }
     }
 }
 
-fn unusable(answered: &Answered, source: ReadingError) -> FetchError {
-    FetchError::Answer { method: answered.exchange.method.clone(), url: answered.exchange.url.clone(), source: Box::new(source) }
-}
-
-/// Notes the times of a page's records; whether the page ends a feed that runs backwards in time.
-fn note(selection: &Selection, cut: &Cut<'_>, cursor: &mut Option<TimeCursor<'_>>) -> bool {
-    let (Some(cursor), Some(window)) = (cursor.as_mut(), cut.window) else { return false };
-    for at in selection.times.iter().flatten() {
-        cursor.observe(window, *at);
-    }
-    let last = selection.times.last().copied().flatten();
-    cursor.is_data_feed && last.is_some_and(|at| cursor.is_known(at))
-}
-
 impl StreamOrder {
+    fn unreadable(&self, source: ReadingError) -> FetchError {
+        FetchError::Reading { stream: self.stream.clone(), source: Box::new(source) }
+    }
+
     fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,29 +1,33 @@
-//! Windows of time: which are read, and what of them is known afterwards.
+//! What of a stream is read, and what is known afterwards: windows of time, one state or one for each part, numbers that rise.
 //!
-//! Source for the rules: the concurrent datetime cursor of airbyte-cdk (LOWCODE.md section 4.8). The state is `{cursor_field: text}`: up
-//! to there everything has been read.
+//! Source for the rules: the concurrent cursors of airbyte-cdk (LOWCODE.md section 4.8). The state of a stream without parts is
+//! `{cursor_field: text}`: up to there everything has been read.
+
+mod clamp;
+mod count;
+mod partitioned;
+mod progress;
+mod rule;
+
+use std::sync::Arc;
 
 use serde_json::Map;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::connector::component::incremental::DatetimeBasedCursor;
 use crate::connector::component::incremental::IncrementalSync;
-use crate::connector::component::incremental::MinMaxDatetime;
-use crate::connector::component::incremental::Moment;
-use crate::connector::component::requester::RequestOption;
-use crate::connector::component::value::Expression;
 use crate::connector::datetime::DateTime;
 use crate::connector::datetime::Duration;
-use crate::connector::datetime::Format;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
 use crate::connector::reading::Compat;
-use crate::connector::reading::Injection;
 use crate::connector::reading::ReadingError;
-use crate::connector::reading::Target;
 
-/// The most windows of one reading: a step that makes more is too short for its stretch of time.
+pub use partitioned::PartitionedCursor;
+pub use progress::Progress;
+pub use rule::TimeRule;
+
+/// The most windows of one part: a step that makes more is too short for its stretch of time.
 pub const WINDOWS_MAX: usize = 100_000;
 
 /// A window of time, both ends included.
@@ -46,31 +50,17 @@ struct Stretch {
     latest: Option<DateTime>,
 }
 
-/// The cursor of one reading of a stream.
+/// What has been read of one part of a stream, by windows of time.
 #[derive(Debug)]
 pub struct TimeCursor<'a> {
-    compat: Compat,
-    scope: Scope,
-    field: String,
-    format: Format,
-    read_formats: Vec<Format>,
-    start: DateTime,
-    end: DateTime,
-    step: Option<Duration>,
-    granularity: Option<Duration>,
-    lookback: Option<Duration>,
-    start_key: String,
-    end_key: String,
-    start_option: Option<&'a RequestOption>,
-    end_option: Option<&'a RequestOption>,
-    /// Whether paging ends at the first page that is older than what is known.
-    pub is_data_feed: bool,
-    client_side: bool,
+    rule: Arc<TimeRule<'a>>,
     /// What had been read when this reading began: records before it are known.
     known_until: DateTime,
     read: Vec<Stretch>,
     /// Open windows and the latest cursor value seen in each.
     open: Vec<(Window, Option<DateTime>)>,
+    /// Other members of the state, kept as they were.
+    others: Map<String, Value>,
 }
 
 impl<'a> TimeCursor<'a> {
@@ -78,65 +68,50 @@ impl<'a> TimeCursor<'a> {
     /// no end.
     ///
     /// # Errors
-    /// When an expression, date, duration or the state cannot be read.
+    /// When an expression, date, duration or the state cannot be read, or the stream has a cursor of another kind.
     pub fn new(
-        IncrementalSync::DatetimeBasedCursor(cursor): &'a IncrementalSync,
+        sync: &'a IncrementalSync,
         scope: Scope,
         state: Option<&Value>,
         now: Timestamp,
         compat: Compat,
     ) -> Result<Self, ReadingError> {
-        let text = |expression: &Expression, field| expression.text(&scope).map_err(ReadingError::expression(field));
-        let duration = |expression: &Option<Expression>, field| -> Result<Option<Duration>, ReadingError> {
-            let Some(expression) = expression else { return Ok(None) };
-            let text = text(expression, field)?;
-            if text.trim().is_empty() {
-                return Ok(None);
-            }
-            Duration::parse(text.trim()).map(Some).map_err(ReadingError::date(field))
+        let IncrementalSync::DatetimeBasedCursor(cursor) = sync else {
+            return Err(ReadingError::Value { field: "incremental_sync", found: String::new(), needs: "windows of time" });
         };
-        let key = |expression: &Option<Expression>, field, default: &str| match expression {
-            Some(expression) => text(expression, field),
-            None => Ok(default.to_owned()),
-        };
-        let format = Format::new(&cursor.datetime_format);
-        let formats = cursor.cursor_datetime_formats.iter().chain(std::iter::once(&cursor.datetime_format));
-        let field = text(&cursor.cursor_field, "cursor_field")?;
-        let start = moment(&cursor.start_datetime, cursor, &scope, "start_datetime")?;
-        let end = match &cursor.end_datetime {
-            Some(end) => moment(end, cursor, &scope, "end_datetime")?,
-            None => DateTime::utc(now),
-        };
-        let granularity =
-            cursor.cursor_granularity.as_deref().map(Duration::parse).transpose().map_err(ReadingError::date("cursor_granularity"))?;
-        let mut made = TimeCursor {
-            compat,
-            field,
-            format,
-            read_formats: formats.map(|format| Format::new(format)).collect(),
-            start,
-            end,
-            step: duration(&cursor.step, "step")?,
-            granularity,
-            lookback: duration(&cursor.lookback_window, "lookback_window")?,
-            start_key: key(&cursor.partition_field_start, "partition_field_start", "start_time")?,
-            end_key: key(&cursor.partition_field_end, "partition_field_end", "end_time")?,
-            start_option: cursor.start_time_option.as_ref(),
-            end_option: cursor.end_time_option.as_ref(),
-            is_data_feed: cursor.is_data_feed,
-            client_side: cursor.is_client_side_incremental,
-            known_until: start,
-            read: Vec::new(),
-            open: Vec::new(),
-            scope,
-        };
-        made.resume(state)?;
-        Ok(made)
+        Self::of(&Arc::new(TimeRule::new(cursor, scope, now, compat)?), state, None)
     }
 
-    /// The field of a record that tells its time.
-    pub fn field(&self) -> &str {
-        &self.field
+    /// The cursor of one part by the rule of its stream. `back` is how far before its state the part begins, beside the rule's own
+    /// lookback.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn of(rule: &Arc<TimeRule<'a>>, state: Option<&Value>, back: Option<Duration>) -> Result<Self, ReadingError> {
+        let mut cursor = TimeCursor { known_until: rule.start, read: Vec::new(), open: Vec::new(), others: Map::new(), rule: rule.clone() };
+        if let Some(state) = state.and_then(Value::as_object) {
+            cursor.others.clone_from(state);
+            cursor.others.shift_remove(&rule.field);
+            if let Some(value) = state.get(&rule.field).filter(|value| !value.is_null()) {
+                let wrong = || ReadingError::Value {
+                    field: "state",
+                    found: crate::ids::cut(&value.to_string()),
+                    needs: "a time in the cursor's format",
+                };
+                let at = rule.read(value).ok_or_else(wrong)?;
+                let at = back.and_then(|back| at.minus(&back).ok()).unwrap_or(at);
+                // A state before the start is the start.
+                cursor.known_until = at.in_utc().max(rule.start);
+            }
+        }
+        let latest = Some(cursor.known_until);
+        cursor.read.push(Stretch { start: rule.start, end: cursor.known_until, latest });
+        Ok(cursor)
+    }
+
+    /// The rule that it follows.
+    pub fn rule(&self) -> &Arc<TimeRule<'a>> {
+        &self.rule
     }
 
     /// The windows to read, in the order of time.
@@ -144,65 +119,33 @@ impl<'a> TimeCursor<'a> {
     /// # Errors
     /// When a date leaves the calendar, or there are more than `WINDOWS_MAX`.
     pub fn windows(&self) -> Result<Vec<Window>, ReadingError> {
-        let lower = match (&self.lookback, self.known_until > self.start) {
-            (Some(lookback), true) => self.known_until.minus(lookback).unwrap_or(self.start).max(self.start),
-            _ => self.known_until,
-        };
-        let mut windows = Vec::new();
-        let mut lower = lower;
-        while lower < self.end {
-            if windows.len() >= WINDOWS_MAX {
-                let found = format!("a step that makes more than {WINDOWS_MAX} windows");
-                return Err(ReadingError::Value { field: "step", found, needs: "a longer duration, or a later start" });
-            }
-            // A step beyond the calendar reaches the end.
-            let stepped = self.step.filter(|step| !step.is_zero()).and_then(|step| lower.plus(&step).ok());
-            let upper = stepped.filter(|upper| *upper > lower).unwrap_or(self.end).min(self.end);
-            let is_last = upper >= self.end;
-            let end = match &self.granularity {
-                Some(granularity) if !is_last => upper.minus(granularity).map_err(ReadingError::date("cursor_granularity"))?,
-                _ => upper,
-            };
-            windows.push(self.window(lower, end));
-            lower = upper;
-        }
-        Ok(windows)
-    }
-
-    /// What goes into every request of a window.
-    ///
-    /// # Errors
-    /// When a name cannot be evaluated.
-    pub fn injections(&self, window: &Window) -> Result<Vec<Injection>, ReadingError> {
-        let mut injections = Vec::new();
-        for (option, at) in [(self.start_option, &window.start), (self.end_option, &window.end)] {
-            if let Some(option) = option {
-                injections.push(Injection { target: Target::of(option, &self.scope)?, value: self.format.write(at).into() });
-            }
-        }
-        Ok(injections)
+        self.rule.windows(self.known_until)
     }
 
     /// The time that a record's cursor value tells; nothing when it cannot be read. Such a record is emitted and moves no state.
     pub fn read_value(&self, value: &Value) -> Option<DateTime> {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => return None,
-        };
-        self.read_formats.iter().find_map(|format| format.read(&text).ok())
+        self.rule.read(value)
+    }
+
+    /// Whether a record belongs to what this reading is about: from where it begins to its end.
+    pub fn is_wanted(&self, at: Option<DateTime>) -> bool {
+        let Some(at) = at else { return true };
+        (self.rule.lower(self.known_until).timestamp()..=self.rule.end.timestamp()).contains(&at.timestamp())
     }
 
     /// Whether a record is to be kept: only where the manifest says that the application cannot filter are others left out.
     pub fn admits(&self, at: Option<DateTime>) -> bool {
-        let filters = self.client_side || self.is_data_feed;
-        let Some(at) = at else { return true };
-        !filters || (self.known_until.timestamp()..=self.end.timestamp()).contains(&at.timestamp())
+        !(self.rule.client_side || self.rule.is_data_feed) || self.is_wanted(at)
     }
 
-    /// Whether a record was known before this reading: the end of a data feed.
-    pub fn is_known(&self, at: DateTime) -> bool {
-        at < self.known_until
+    /// Whether the application gives the newest records first.
+    pub fn is_data_feed(&self) -> bool {
+        self.rule.is_data_feed
+    }
+
+    /// Whether the last record of a page ends a feed that runs backwards in time.
+    pub fn ends_feed(&self, last: Option<DateTime>) -> bool {
+        self.rule.is_data_feed && !self.is_wanted(last)
     }
 
     /// Notes that a window is being read.
@@ -212,7 +155,7 @@ impl<'a> TimeCursor<'a> {
 
     /// Notes the time of a record of an open window.
     pub fn observe(&mut self, window: &Window, at: DateTime) {
-        let safe = self.compat == Compat::Safe;
+        let safe = self.rule.compat == Compat::Safe;
         if let Some((open, latest)) = self.open.iter_mut().find(|(open, _)| open.start == window.start) {
             // A record from beyond its window, such as one dated tomorrow, must not move the state past what has been read.
             let at = if safe && at > open.end { open.end } else { at };
@@ -228,37 +171,21 @@ impl<'a> TimeCursor<'a> {
         self.merge();
     }
 
-    /// The state: the latest cursor value of the first stretch that was read without a gap, or else where that stretch begins.
+    /// Up to where everything has been read: the latest cursor value of the first stretch without a gap, or else where that begins.
+    fn reached(&self) -> DateTime {
+        self.read.first().map_or(self.rule.start, |stretch| stretch.latest.unwrap_or(stretch.start))
+    }
+
+    /// The state.
     pub fn state(&self) -> Value {
-        let first = self.read.first();
-        let at = first.map_or(self.start, |stretch| stretch.latest.unwrap_or(stretch.start));
-        Value::Object(Map::from_iter([(self.field.clone(), Value::from(self.format.write(&at)))]))
-    }
-
-    /// Takes up the state of the last reading. A state before the start is the start.
-    fn resume(&mut self, state: Option<&Value>) -> Result<(), ReadingError> {
-        if let Some(value) = state.and_then(|state| state.get(&self.field)).filter(|value| !value.is_null()) {
-            let wrong = || ReadingError::Value {
-                field: "state",
-                found: crate::ids::cut(&value.to_string()),
-                needs: "a time in the cursor's format",
-            };
-            self.known_until = self.read_value(value).ok_or_else(wrong)?.in_utc().max(self.start);
-        }
-        let latest = Some(self.known_until);
-        self.read.push(Stretch { start: self.start, end: self.known_until, latest });
-        Ok(())
-    }
-
-    fn window(&self, start: DateTime, end: DateTime) -> Window {
-        let keys = [(&self.start_key, &start), (&self.end_key, &end)];
-        let interval = keys.into_iter().map(|(key, at)| (key.clone(), Value::from(self.format.write(at)))).collect();
-        Window { start, end, slice: Slice { interval, ..Slice::default() } }
+        let mut state = self.others.clone();
+        state.insert(self.rule.field.clone(), Value::from(self.rule.format.write(&self.reached())));
+        Value::Object(state)
     }
 
     /// Joins stretches whose gap is at most one unit of the application's times.
     fn merge(&mut self) {
-        let unit = self.granularity.unwrap_or(Duration::from_micros(1));
+        let unit = self.rule.unit();
         self.read.sort_by_key(|stretch| (stretch.start, stretch.end));
         let mut merged: Vec<Stretch> = Vec::with_capacity(self.read.len());
         for stretch in self.read.drain(..) {
@@ -271,42 +198,6 @@ impl<'a> TimeCursor<'a> {
             }
         }
         self.read = merged;
-    }
-}
-
-/// A time of the manifest, within its bounds.
-fn moment(moment: &Moment, cursor: &DatetimeBasedCursor, scope: &Scope, field: &'static str) -> Result<DateTime, ReadingError> {
-    let read = |expression: &Expression, format: &str| -> Result<Option<DateTime>, ReadingError> {
-        let text = expression.text(scope).map_err(ReadingError::expression(field))?;
-        let text = text.trim();
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let read = Format::new(format).read(text).or_else(|mismatch| DateTime::parse_iso(text).map_err(|_| mismatch));
-        read.map(|at| Some(at.in_utc())).map_err(ReadingError::date(field))
-    };
-    let needed = |at: Option<DateTime>| {
-        let missing = || ReadingError::Value { field, found: String::new(), needs: "a time" };
-        at.ok_or_else(missing)
-    };
-    match moment {
-        Moment::Plain(expression) => needed(read(expression, &cursor.datetime_format)?),
-        Moment::Bounded(bounded) => {
-            let MinMaxDatetime { datetime, datetime_format, min_datetime, max_datetime, line: _ } = bounded.as_ref();
-            let format = datetime_format.as_deref().filter(|format| !format.is_empty()).unwrap_or(&cursor.datetime_format);
-            let bound = |expression: &Option<Expression>| match expression {
-                Some(expression) => read(expression, format),
-                None => Ok(None),
-            };
-            let mut at = needed(read(datetime, format)?)?;
-            if let Some(least) = bound(min_datetime)? {
-                at = at.max(least);
-            }
-            if let Some(most) = bound(max_datetime)? {
-                at = at.min(most);
-            }
-            Ok(at)
-        }
     }
 }
 
@@ -346,7 +237,8 @@ mod tests {
         let daily = format!("{DAILY}}}");
         assert_eq!(windows(&daily, None), ["2026-11-01..2026-11-02", "2026-11-03..2026-11-05"]);
         assert_eq!(windows(&daily, Some(json!({"at": "2026-11-04"}))), ["2026-11-04..2026-11-05"]);
-        assert_eq!(windows(&daily, Some(json!({"at": "2026-11-05"}))), Vec::<String>::new());
+        assert_eq!(windows(&daily, Some(json!({"at": "2026-11-05"}))), ["2026-11-05..2026-11-05"], "the last unit may have more");
+        assert_eq!(windows(&format!("{DAILY}, is_compare_strictly: true}}"), Some(json!({"at": "2026-11-05"}))), Vec::<String>::new());
         assert_eq!(windows(&daily, Some(json!({"at": "2020-01-01"}))).len(), 2);
         let back = format!("{DAILY}, lookback_window: P1D}}");
         assert_eq!(windows(&back, Some(json!({"at": "2026-11-04"}))), ["2026-11-03..2026-11-05"]);
@@ -428,10 +320,10 @@ mod tests {
                 prop_assert_eq!(pair[0].end.plus(&unit).unwrap(), pair[1].start);
             }
             if let (Some(first), Some(last)) = (windows.first(), windows.last()) {
-                prop_assert_eq!(first.start, cursor.known_until);
-                prop_assert_eq!(last.end, cursor.end);
+                prop_assert_eq!(first.start, cursor.rule.lower(cursor.known_until));
+                prop_assert_eq!(last.end, cursor.rule.end);
             }
-            prop_assert_eq!(windows.is_empty(), day == 5);
+            prop_assert!(!windows.is_empty());
         }
     }
 }
