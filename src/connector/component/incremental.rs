@@ -47,7 +47,7 @@ component! {
         is_data_feed: bool = false;
         /// Whether the application cannot filter, so that records outside the window are dropped here.
         is_client_side_incremental: bool = false;
-    }
+    } refused { clamping, allow_catalog_defined_cursor_field, is_compare_strictly, global_substream_cursor }
 }
 
 component! {
