@@ -1,5 +1,7 @@
 //! `headgate connectors`: what can be connected.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -14,6 +16,7 @@ use crate::cli::output::Output;
 use crate::cli::pages::Paging;
 use crate::cli::transport::Request;
 use crate::connector::catalogue;
+use crate::connector::catalogue::Verdict;
 
 #[derive(Debug, Subcommand)]
 pub enum Connectors {
@@ -24,7 +27,8 @@ pub enum Connectors {
         /// The connector's name.
         name: String,
     },
-    /// Check a connector before it is used: every problem with its line. Needs neither the store nor a server.
+    /// Check a connector before it is used: every problem with its line, what runs and what does not. Needs neither the store
+    /// nor a server.
     Check(Check),
     /// Refuse new connections of a connector until it is enabled again. Those that are there go on: `revoke --connector` stops
     /// them.
@@ -91,16 +95,32 @@ fn told(connector: &Value) -> String {
 impl Check {
     /// Checks the connector at the path. The exit code is 2 when it cannot be used.
     pub fn carry_out(&self, output: &mut Output) -> Result<(), Failure> {
-        let problems = catalogue::check(&self.path);
-        let verdict = json!({"ok": problems.is_empty(), "problems": problems});
-        output.result(&verdict, |_| {
-            let listed = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-            if problems.is_empty() { format!("{:?} can be used", self.path) } else { listed }
-        })?;
+        let verdict = catalogue::check(&self.path);
+        let whole = serde_json::to_value(&verdict).unwrap_or_default();
+        output.result(&whole, |_| report(&self.path, &verdict))?;
+        let problems = if verdict.ok { &[] } else { verdict.problems.as_slice() };
         match problems.len() {
             0 => Ok(()),
             1 => Err(Failure::File { path: self.path.clone(), fault: "cannot be used: 1 problem".into() }),
             count => Err(Failure::File { path: self.path.clone(), fault: format!("cannot be used: {count} problems") }),
         }
     }
+}
+
+/// What a check found, a line each: problems, warnings, then what does not run and what does.
+fn report(path: &Path, verdict: &Verdict) -> String {
+    let mut lines: Vec<String> = verdict.problems.iter().map(ToString::to_string).collect();
+    lines.extend(verdict.warnings.iter().map(|warning| format!("warning: {warning}")));
+    for stream in &verdict.refused {
+        let codes: BTreeSet<_> = stream.problems.iter().map(|problem| problem.code.as_str()).collect();
+        lines.push(format!("refused: {} ({})", stream.name, codes.into_iter().collect::<Vec<_>>().join(", ")));
+    }
+    if verdict.ok && !verdict.refused.is_empty() {
+        lines.push(format!("runs: {}", verdict.streams.join(", ")));
+        let all = verdict.streams.len() + verdict.refused.len();
+        lines.push(format!("{path:?} can be used without {} of its {all} streams", verdict.refused.len()));
+    } else if verdict.ok {
+        lines.push(format!("{path:?} can be used"));
+    }
+    lines.join("\n")
 }

@@ -78,6 +78,16 @@ pub enum ConnectError {
         /// What there is.
         streams: String,
     },
+    /// A stream that needs what is not run here.
+    #[error("stream `{stream}` of connector `{connector}` cannot be connected: {reason}; `headgate connectors show` tells all reasons")]
+    RefusedStream {
+        /// The connector.
+        connector: String,
+        /// What was asked for.
+        stream: String,
+        /// The first reason.
+        reason: String,
+    },
     /// A configuration was given for what its customer authorizes at the application.
     #[error("connections of `{connector}` are authorized by their customer at the application; reconnect without a configuration")]
     NotByConfig {
@@ -409,6 +419,10 @@ impl Connecting {
 /// The streams of a connection, in the manifest's order.
 fn chosen(connector: &Connector, wanted: Vec<String>) -> Result<Vec<String>, ConnectError> {
     let names: Vec<String> = connector.manifest.declared().map(|stream| stream.name.clone()).collect();
+    if let Some(refused) = connector.manifest.refused().find(|stream| wanted.contains(&stream.name)) {
+        let reason = refused.problems.first().map(ToString::to_string).unwrap_or_default();
+        return Err(ConnectError::RefusedStream { connector: connector.name.clone(), stream: refused.name.clone(), reason });
+    }
     if let Some(stream) = wanted.iter().find(|stream| !names.contains(stream)) {
         let (connector, stream, streams) = (connector.name.clone(), crate::ids::cut(stream), names.join(", "));
         return Err(ConnectError::UnknownStream { connector, stream, streams });

@@ -4,6 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use serde::Serialize;
+
+use crate::connector::component::reader::told_once;
+use crate::connector::component::source::RefusedStream;
 use crate::connector::definition::Connector;
 use crate::connector::definition::ConnectorError;
 use crate::connector::problem::Code;
@@ -64,12 +68,37 @@ pub fn load_path(path: &Path) -> Result<Connector, ConnectorError> {
     Connector::load(&name, &manifest, None)
 }
 
-/// Every problem of the connector at `path`; none when it can be used.
-pub fn check(path: &Path) -> Vec<Problem> {
+/// What a check of a connector found.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Whether it can be used: at least one stream runs, and nothing is wrong beside what refuses single streams.
+    pub ok: bool,
+    /// The streams that run.
+    pub streams: Vec<String>,
+    /// The streams that do not, each with its reasons.
+    pub refused: Vec<RefusedStream>,
+    /// Every problem, those of refused streams too, in the order of the text.
+    pub problems: Vec<Problem>,
+    /// What is ignored.
+    pub warnings: Vec<Problem>,
+}
+
+/// Everything that is to say about the connector at `path`.
+pub fn check(path: &Path) -> Verdict {
     match load_path(path) {
-        Ok(_) => Vec::new(),
-        Err(ConnectorError::Refused { problems, .. }) => problems,
-        Err(error) => vec![path_problem(error.to_string())],
+        Ok(connector) => {
+            let refused: Vec<RefusedStream> = connector.manifest.refused().cloned().collect();
+            let problems = refused.iter().flat_map(|stream| stream.problems.iter().cloned()).collect();
+            Verdict {
+                ok: true,
+                streams: connector.manifest.declared().map(|stream| stream.name.clone()).collect(),
+                problems: told_once(problems),
+                refused,
+                warnings: connector.warnings,
+            }
+        }
+        Err(ConnectorError::Refused { problems, .. }) => Verdict { problems, ..Verdict::default() },
+        Err(error) => Verdict { problems: vec![path_problem(error.to_string())], ..Verdict::default() },
     }
 }
 
@@ -118,7 +147,8 @@ mod tests {
         let file = directory.path().join("my-shop.yaml");
         std::fs::copy(folder.join("manifest.yaml"), &file).unwrap();
         assert_eq!(load_path(&file).unwrap().name, "my-shop");
-        assert_eq!(check(&directory.path().join("none.yaml"))[0].code, Code::Path);
-        assert_eq!(check(&file), []);
+        assert_eq!(check(&directory.path().join("none.yaml")).problems[0].code, Code::Path);
+        let verdict = check(&file);
+        assert!(verdict.ok && verdict.problems.is_empty() && verdict.streams.len() > 1, "{verdict:?}");
     }
 }

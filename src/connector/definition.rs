@@ -1,6 +1,7 @@
 //! A connector: its manifest, its treatment, and what both say about a configuration.
 
 use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use serde_json::Value;
 use url::Url;
@@ -73,6 +74,8 @@ pub struct Connector {
     pub name: String,
     /// How to fetch.
     pub manifest: DeclarativeSource,
+    /// What is ignored in the manifest, as the original ignores it.
+    pub warnings: Vec<Problem>,
     /// How to treat.
     pub treatment: Treatment,
     /// The digest of both texts, with a zero byte between them when there are two.
@@ -108,7 +111,8 @@ impl Connector {
                 }
                 let connector = Connector {
                     name: name.to_owned(),
-                    manifest,
+                    manifest: manifest.source,
+                    warnings: manifest.warnings,
                     treatment,
                     digest: Digest::of(&bytes),
                     manifest_text: manifest_text.to_owned(),
@@ -285,7 +289,7 @@ impl Connector {
             problems.push(Problem { code: Code::NotAccepted, file: "manifest.yaml", line: spec.line, path, message });
         }
         for (name, stream) in &self.treatment.streams.0 {
-            if self.stream(name).is_none() {
+            if self.stream(name).is_none() && self.manifest.refused().all(|stream| stream.name != *name) {
                 let message = format!("the manifest has no stream `{name}`");
                 let path = format!("streams.{name}");
                 problems.push(Problem { code: Code::TreatmentStream, file: "headgate.yaml", line: stream.line, path, message });
@@ -345,12 +349,30 @@ pub fn is_name(name: &str) -> bool {
 }
 
 fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
+    let mut schema = schema.clone();
+    tolerate(&mut schema, 0);
     let patterns = jsonschema::PatternOptions::fancy_regex().backtrack_limit(PATTERN_STEPS_MAX);
     jsonschema::options()
         .with_draft(jsonschema::Draft::Draft7)
         .with_pattern_options(patterns)
-        .build(schema)
+        .build(&schema)
         .map_err(|error| format!("is no JSON schema: {}", error.to_string().chars().take(200).collect::<String>()))
+}
+
+/// Repairs what a schema's author got wrong without harm, as the original does: a name that is required twice.
+fn tolerate(schema: &mut Value, depth: usize) {
+    if depth > crate::connector::manifest::propagation::DEPTH_MAX {
+        return;
+    }
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        let mut seen = HashSet::new();
+        required.retain(|name| seen.insert(name.to_string()));
+    }
+    match schema {
+        Value::Object(members) => members.values_mut().for_each(|member| tolerate(member, depth + 1)),
+        Value::Array(items) => items.iter_mut().for_each(|item| tolerate(item, depth + 1)),
+        _ => {}
+    }
 }
 
 /// Walks a JSON schema for `airbyte_secret`. Within lists the whole list is secret: a path has no place in it.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// One thing that stops a connector from loading.
+/// One thing that stops a connector, or a stream of it, from loading.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// Which kind of problem; stable across versions.
@@ -91,6 +91,8 @@ codes! {
     BadFormat = 121;
     /// A name stands for nothing, or for two things.
     BadName = 130;
+    /// A component has a member that the language does not have; it is ignored, and the connector can be used.
+    IgnoredField = 140;
     /// The treatment is no YAML, or passes a limit.
     TreatmentUnreadable = 201;
     /// The treatment has a key that does not exist.
@@ -109,6 +111,13 @@ codes! {
     Configuration = 301;
     /// The path cannot be read, or is no connector.
     Path = 401;
+}
+
+impl Code {
+    /// Whether it says that something is not run here, and not that it is out of order: within a stream it refuses that stream alone.
+    pub fn is_of_one_stream(self) -> bool {
+        matches!(self, Code::UnknownComponent | Code::UnknownField | Code::CustomCode | Code::BadExpression)
+    }
 }
 
 impl fmt::Display for Code {

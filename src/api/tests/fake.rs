@@ -535,6 +535,7 @@ impl Connectors for Fake {
                     state: "enabled".into(),
                     authorization: "oauth2_code".into(),
                     streams: vec!["orders".into()],
+                    refused: Vec::new(),
                     scopes: vec![wire::connector::Scope { name: "orders:read".into(), text: "Read your orders".into() }],
                     purposes: vec![Purpose::Support],
                     hosts: vec!["app.example".into()],

@@ -27,8 +27,11 @@ pub struct Connector {
     pub state: String,
     /// How it is authorized.
     pub authorization: String,
-    /// Its streams.
+    /// The streams that can be connected.
     pub streams: Vec<String>,
+    /// The streams that need what is not run here, with the reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
     /// What it asks the application for.
     pub scopes: Vec<Scope>,
     /// What its data is used for when a connection does not say.
@@ -48,6 +51,15 @@ pub struct Scope {
     pub text: String,
 }
 
+/// A stream that cannot be connected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The stream.
+    pub name: String,
+    /// Why, each a code and a sentence.
+    pub reasons: Vec<String>,
+}
+
 /// The schema of [`Connector`].
 pub const CONNECTOR: Schema = Schema {
     name: "Connector",
@@ -64,7 +76,8 @@ pub const CONNECTOR: Schema = Schema {
             ("hosts", array(string())),
             ("spec", anything()),
         ];
-        object(&members, &[])
+        let refused = object(&[("name", string()), ("reasons", array(string()))], &[]);
+        object(&members, &[("refused", array(refused))])
     },
 };
 

@@ -87,7 +87,7 @@ component! {
         token_expiry_date_format: Option<Unread>;
         /// Where the original platform keeps rotated tokens in the configuration. Headgate seals every rotated token.
         refresh_token_updater: Option<Unread>;
-    }
+    } refused { send_refresh_request_as_query_params, refresh_token_error_status_codes, refresh_token_error_key, refresh_token_error_values, profile_assertion, use_profile_assertion }
 }
 
 choice! {

@@ -70,7 +70,7 @@ component! {
     ConstantBackoffStrategy {
         /// Seconds.
         backoff_time_in_seconds: Scalar => Backoff;
-    }
+    } refused { jitter_range_in_seconds }
 }
 
 component! {
@@ -78,7 +78,7 @@ component! {
     ExponentialBackoffStrategy {
         /// Seconds before the doubling starts.
         factor: Scalar => Backoff = Scalar::Literal(5.into());
-    }
+    } refused { jitter_range_in_seconds }
 }
 
 component! {
@@ -102,5 +102,5 @@ component! {
         min_wait: Option<Scalar> => Backoff;
         /// What part of the header is the number.
         regex: Option<Pattern>;
-    }
+    } refused { max_waiting_time_in_seconds }
 }

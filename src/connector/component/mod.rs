@@ -33,6 +33,8 @@ pub struct Description {
     pub doc: &'static str,
     /// Its fields.
     pub fields: &'static [Field],
+    /// The fields that the language has and that are not run here: a manifest that sets one is refused, never misread.
+    pub refused: &'static [&'static str],
 }
 
 /// A field of a component as the documentation shows it.
@@ -53,11 +55,13 @@ pub const fn field_name(name: &'static str) -> &'static str {
 }
 
 /// Declares a component: `field: Type;`, with `=> Place` when expressions in it have variables of their own, and `= default` when it
-/// may be left out.
+/// may be left out. `refused { … }` behind it names the fields of the language that are not run here; every other member is no
+/// field of the language at all, and is ignored with a warning, as the original ignores it.
 macro_rules! component {
     (
         $(#[doc = $doc:literal])+
         $name:ident { $( $(#[doc = $field_doc:literal])+ $field:ident: $type:ty $(=> $place:ident)? $(= $default:expr)?; )* }
+        $( refused { $( $refused:ident ),+ $(,)? } )?
     ) => {
         $(#[doc = $doc])+
         #[derive(Debug)]
@@ -77,6 +81,7 @@ macro_rules! component {
                     accepts: <$type as $crate::connector::component::reader::Accept>::ACCEPTS,
                     doc: concat!($($field_doc),+).trim_ascii_start(),
                 }, )*],
+                refused: &[$( $( stringify!($refused), )+ )?],
             };
         }
 
@@ -228,6 +233,7 @@ mod tests {
             assert!(about.doc.ends_with('.'), "{}: {}", about.name, about.doc);
             for field in about.fields {
                 assert!(field.doc.ends_with('.') && !field.accepts.is_empty(), "{}.{}", about.name, field.name);
+                assert!(!about.refused.contains(&field.name), "{}.{} is run, and refused", about.name, field.name);
             }
         }
         let families: [&[&str]; 18] = [

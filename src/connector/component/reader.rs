@@ -23,6 +23,9 @@ pub const PROBLEMS_MAX: usize = 200;
 /// parameters that the manifest's author once wrote, already applied.
 const LEFTOVERS: &[&str] = &["name", "primary_key", "path", "page_size", "description"];
 
+/// The components that have exactly their fields; the original refuses others too.
+const CLOSED: &[&str] = &["DeclarativeSource"];
+
 /// A value that a field may hold.
 pub trait Accept: Sized {
     /// What is accepted, to end the sentence "needs …".
@@ -53,25 +56,64 @@ pub struct Reader {
     place: Place,
     parameters: Vec<Arc<Value>>,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    /// The problems noted so far, those of parts that were read apart included.
+    noted: usize,
 }
 
 impl Reader {
     /// A walk over `document`.
     pub fn new(document: Document) -> Self {
         let nothing = Arc::new(Value::Object(Map::new()));
-        Reader { document, path: Vec::new(), place: Place::Spec, parameters: vec![nothing], problems: Vec::new() }
+        Reader {
+            document,
+            path: Vec::new(),
+            place: Place::Spec,
+            parameters: vec![nothing],
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            noted: 0,
+        }
     }
 
     /// Notes a problem at the present path.
     pub fn problem(&mut self, code: Code, line: u32, message: String) {
-        if self.problems.len() < PROBLEMS_MAX {
-            let path = self.path.join(".").replace(".[", "[");
-            let (file, code) = match self.document {
-                Document::Manifest => ("manifest.yaml", code),
-                Document::Treatment => ("headgate.yaml", in_treatment(code)),
-            };
-            self.problems.push(Problem { code, file, line, path, message });
+        self.noted += 1;
+        // Of a part that is read apart, the first problem is kept in any case: it says why the part is not run.
+        if self.noted <= PROBLEMS_MAX || self.problems.is_empty() {
+            let problem = self.here(code, line, message);
+            self.problems.push(problem);
         }
+    }
+
+    /// Notes what is ignored at the present path.
+    pub fn warning(&mut self, code: Code, line: u32, message: String) {
+        if self.warnings.len() < PROBLEMS_MAX {
+            let warning = self.here(code, line, message);
+            self.warnings.push(warning);
+        }
+    }
+
+    fn here(&self, code: Code, line: u32, message: String) -> Problem {
+        let path = self.path.join(".").replace(".[", "[");
+        let (file, code) = match self.document {
+            Document::Manifest => ("manifest.yaml", code),
+            Document::Treatment => ("headgate.yaml", in_treatment(code)),
+        };
+        Problem { code, file, line, path, message }
+    }
+
+    /// Reads a part whose problems are its own: they are given back, and the document stays as clean as it was.
+    pub fn apart<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> (T, Vec<Problem>) {
+        let outer = std::mem::take(&mut self.problems);
+        let read = read(self);
+        let problems = told_once(std::mem::replace(&mut self.problems, outer));
+        (read, problems)
+    }
+
+    /// Takes problems that were found apart as those of the document.
+    pub fn take_over(&mut self, problems: Vec<Problem>) {
+        self.problems.extend(problems);
     }
 
     /// Notes that a value is of the wrong kind.
@@ -88,12 +130,13 @@ impl Reader {
     }
 
     /// Every problem found, in the order of the text.
-    pub fn into_problems(mut self) -> Vec<Problem> {
-        self.problems.sort_by_key(|problem| problem.line);
-        // A definition used by several streams is read once for each, but is wrong only once.
-        let mut told = HashSet::new();
-        self.problems.retain(|problem| told.insert((problem.line, problem.code, problem.message.clone())));
-        self.problems
+    pub fn into_problems(self) -> Vec<Problem> {
+        told_once(self.problems)
+    }
+
+    /// Everything that was ignored, in the order of the text.
+    pub fn take_warnings(&mut self) -> Vec<Problem> {
+        told_once(std::mem::take(&mut self.warnings))
     }
 
     /// Whether nothing is wrong so far.
@@ -131,22 +174,37 @@ impl Reader {
     pub fn open<'n>(&mut self, node: &'n Node, about: &Description) -> Option<&'n Members> {
         let Some(members) = node.as_map() else { return self.wrong_kind(node, &format!("a map of type {}", about.name)) };
         for (key, member) in members {
-            if !self.is_known(key, member, about) {
-                let fields = about.fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
-                let message =
-                    format!("{} has no field `{key}` here; accepted: {}", about.name, if fields.is_empty() { "none" } else { &fields });
-                self.within(key.to_string(), |reader| reader.problem(Code::UnknownField, member.line, message));
-            }
+            self.know(key, member, node.line, about);
         }
         let parameters = members.get("$parameters").map(|member| Arc::new(written(&member.node)));
         self.parameters.push(parameters.unwrap_or_else(|| Arc::new(Value::Object(Map::new()))));
         Some(members)
     }
 
-    fn is_known(&self, key: &str, member: &Member, about: &Description) -> bool {
-        let written = about.fields.iter().any(|field| field.name == key);
-        let language = member.inherited || matches!(key, "type" | "$parameters" | "$options") || LEFTOVERS.contains(&key);
-        written || (language && self.document == Document::Manifest)
+    /// Notes a member that is no field: one that the language has and that is not run is a problem, one that it does not have
+    /// is ignored, as the original ignores it. A treatment has exactly its keys, and so has the source as a whole.
+    fn know(&mut self, key: &str, member: &Member, line: u32, about: &Description) {
+        if about.fields.iter().any(|field| field.name == key) {
+            return;
+        }
+        let line = if member.line > 0 { member.line } else { line };
+        let manifest = self.document == Document::Manifest;
+        let refused = !manifest || (about.refused.contains(&key) && member.node.tree != Tree::Null);
+        let ours = member.inherited || matches!(key, "type" | "$parameters" | "$options") || LEFTOVERS.contains(&key);
+        if manifest && !refused && ours {
+            return;
+        }
+        let fields = about.fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
+        let fields = if fields.is_empty() { "none" } else { &fields };
+        self.within(key.to_owned(), |reader| {
+            if refused || CLOSED.contains(&about.name) {
+                let message = format!("{} has no field `{key}` here; accepted: {fields}", about.name);
+                reader.problem(Code::UnknownField, line, message);
+            } else {
+                let message = format!("{} has no field `{key}`: it is ignored; there are {fields}", about.name);
+                reader.warning(Code::IgnoredField, line, message);
+            }
+        });
     }
 
     /// Closes the component that was opened last.
@@ -177,6 +235,14 @@ impl Reader {
             }),
         }
     }
+}
+
+/// The problems in the order of the text. A definition used by several streams is read once for each, but is wrong only once.
+pub fn told_once(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.line);
+    let mut told = HashSet::new();
+    problems.retain(|problem| told.insert((problem.line, problem.code, problem.message.clone())));
+    problems
 }
 
 /// The code of the same problem when it is in a treatment.

@@ -39,7 +39,7 @@ component! {
     DpathExtractor {
         /// The path; empty, the whole body.
         field_path: Vec<Expression> => FieldPath;
-    }
+    } refused { record_expander }
 }
 
 family! {

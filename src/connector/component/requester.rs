@@ -40,7 +40,7 @@ component! {
         error_handler: Option<ErrorHandler>;
         /// Whether answers are kept for other streams of the same pull. They are asked for anew here, which gives the same records.
         use_cache: bool = false;
-    }
+    } refused { fetch_properties_from_endpoint, query_properties, connect_timeout_in_seconds, read_timeout_in_seconds, use_tcp_keepalive }
 }
 
 choice! {

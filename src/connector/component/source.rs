@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::connector::component::component;
@@ -17,6 +18,7 @@ use crate::connector::component::records::Transformation;
 use crate::connector::component::requester::Requester;
 use crate::connector::component::schema::SchemaLoader;
 use crate::connector::component::value::Scalar;
+use crate::connector::problem::Problem;
 use crate::connector::yaml::Node;
 
 component! {
@@ -27,7 +29,7 @@ component! {
         /// How a connection is checked.
         check: Check;
         /// The datasets that can be read.
-        streams: Vec<Stream>;
+        streams: Streams;
         /// What a configuration holds; without one every configuration is accepted.
         spec: Option<Spec>;
         /// How many slices are read at a time.
@@ -42,7 +44,7 @@ component! {
         max_concurrent_async_job_count: Option<Unread>;
         /// What the source is, in words.
         description: Option<String>;
-    }
+    } refused { dynamic_streams, api_budget, stream_groups }
 }
 
 family! {
@@ -55,7 +57,7 @@ component! {
     CheckStream {
         /// The streams; one that can be read proves the connection.
         stream_names: Vec<String>;
-    }
+    } refused { dynamic_streams_check_configs, config_overrides }
 }
 
 component! {
@@ -67,7 +69,7 @@ component! {
         documentation_url: Option<String>;
         /// How the original platform authorizes; Headgate's own treatment says that instead.
         advanced_auth: Option<Unread>;
-    }
+    } refused { config_normalization_rules }
 }
 
 component! {
@@ -100,7 +102,7 @@ component! {
         schema_loader: Option<Vec<SchemaLoader>>;
         /// Changes made to every record, in order.
         transformations: Vec<Transformation> = Vec::new();
-    }
+    } refused { state_migrations, file_uploader }
 }
 
 family! {
@@ -123,6 +125,54 @@ component! {
         decoder: Option<Decoder>;
         /// Whether the parameters of the slice are left out once the next page is known by its path.
         ignore_stream_slicer_parameters_on_paginated_requests: bool = false;
+    } refused { pagination_reset, page_size_reduction, request_window_splitting }
+}
+
+/// The streams in the order of the manifest: those that run, and those that are refused while the others run.
+#[derive(Debug, Default)]
+pub struct Streams(pub Vec<Entry>);
+
+/// One stream of a manifest.
+#[derive(Debug)]
+pub enum Entry {
+    /// It runs.
+    Run(Stream),
+    /// It needs what is not run here.
+    Refused(RefusedStream),
+}
+
+/// A stream that needs what is not run here: custom Python, a component, a field, an expression.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedStream {
+    /// Its name, as far as it has one.
+    pub name: String,
+    /// Why: at least one problem.
+    pub problems: Vec<Problem>,
+}
+
+impl Accept for Streams {
+    const ACCEPTS: &'static str = Stream::ACCEPTS;
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        let alone = [Rc::clone(node)];
+        let items = node.as_list().unwrap_or(&alone);
+        let mut streams = Vec::new();
+        let mut broken = false;
+        for (index, item) in items.iter().enumerate() {
+            let (stream, problems) = reader.within(format!("[{index}]"), |reader| reader.apart(|reader| Stream::accept(item, reader)));
+            match stream {
+                Some(stream) if problems.is_empty() => streams.push(Entry::Run(stream)),
+                _ if problems.iter().all(|problem| problem.code.is_of_one_stream()) => {
+                    let name = item.get("name").and_then(|name| name.as_text()).map_or_else(|| format!("streams[{index}]"), str::to_owned);
+                    streams.push(Entry::Refused(RefusedStream { name, problems }));
+                }
+                _ => {
+                    reader.take_over(problems);
+                    broken = true;
+                }
+            }
+        }
+        (!broken).then_some(Streams(streams))
     }
 }
 

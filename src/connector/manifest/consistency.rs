@@ -20,6 +20,7 @@ use crate::connector::component::requester::TokenPlacement;
 use crate::connector::component::source::Check;
 use crate::connector::component::source::DeclarativeSource;
 use crate::connector::component::source::DeclarativeStream;
+use crate::connector::component::source::Entry;
 use crate::connector::component::source::Retriever;
 use crate::connector::component::source::Stream;
 use crate::connector::component::value::Expression;
@@ -30,8 +31,10 @@ use crate::connector::problem::Code;
 /// Notes every inconsistency of a source.
 pub fn check(source: &DeclarativeSource, reader: &mut Reader) {
     names(source, reader);
-    for (index, stream) in source.declared().enumerate() {
-        reader.within(format!("streams[{index}]"), |reader| check_stream(stream, reader));
+    for (index, entry) in source.streams.0.iter().enumerate() {
+        if let Entry::Run(Stream::DeclarativeStream(stream)) = entry {
+            reader.within(format!("streams[{index}]"), |reader| check_stream(stream, reader));
+        }
     }
 }
 
@@ -43,9 +46,10 @@ fn names(source: &DeclarativeSource, reader: &mut Reader) {
             reader.problem(Code::BadName, stream.line, format!("a second stream is called `{}`; names must differ", stream.name));
         }
     }
-    if source.streams.is_empty() {
+    if source.streams.0.is_empty() {
         reader.problem(Code::MissingField, source.line, "there is no stream; at least one is needed".to_owned());
     }
+    names.extend(source.refused().map(|stream| stream.name.as_str()));
     let Check::CheckStream(check) = &source.check;
     for name in check.stream_names.iter().filter(|name| !names.contains(name.as_str())) {
         reader.problem(Code::BadName, check.line, format!("the stream `{name}` that is to be checked does not exist"));

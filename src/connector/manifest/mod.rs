@@ -8,8 +8,11 @@ use std::rc::Rc;
 use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Document;
 use crate::connector::component::reader::Reader;
+use crate::connector::component::source::Check;
 use crate::connector::component::source::DeclarativeSource;
 use crate::connector::component::source::DeclarativeStream;
+use crate::connector::component::source::Entry;
+use crate::connector::component::source::RefusedStream;
 use crate::connector::component::source::Stream;
 use crate::connector::expression::ExpressionError;
 use crate::connector::expression::Scope;
@@ -31,11 +34,23 @@ pub const CONCURRENCY_DEFAULT: u32 = 2;
 /// The most slices that are read at a time, whatever the manifest says.
 pub const CONCURRENCY_MAX: u32 = 40;
 
+/// A manifest that can be used.
+#[derive(Debug)]
+pub struct Manifest {
+    /// Its components. At least one stream runs.
+    pub source: DeclarativeSource,
+    /// What is ignored in it, in the order of its lines.
+    pub warnings: Vec<Problem>,
+}
+
 /// Reads a manifest. To be called with [`crate::connector::yaml::STACK_BYTES`] of stack.
+///
+/// A stream that needs what is not run here is refused alone, see [`Code::is_of_one_stream`]; when that leaves none, the
+/// manifest is refused.
 ///
 /// # Errors
 /// Every problem of the text, in the order of its lines.
-pub fn read(text: &str) -> Result<DeclarativeSource, Vec<Problem>> {
+pub fn read(text: &str) -> Result<Manifest, Vec<Problem>> {
     let mut reader = Reader::new(Document::Manifest);
     let document = match parse(text, Repeated::LastCounts) {
         Ok(document) => document,
@@ -64,8 +79,14 @@ pub fn read(text: &str) -> Result<DeclarativeSource, Vec<Problem>> {
         consistency::check(source, &mut reader);
     }
     match source {
-        Some(source) if reader.is_clean() => Ok(source),
-        _ => Err(reader.into_problems()),
+        Some(source) if reader.is_clean() && source.declared().next().is_some() => {
+            Ok(Manifest { source, warnings: reader.take_warnings() })
+        }
+        source => {
+            let refused = source.iter().flat_map(DeclarativeSource::refused).flat_map(|stream| stream.problems.iter().cloned());
+            reader.take_over(refused.collect());
+            Err(reader.into_problems())
+        }
     }
 }
 
@@ -86,9 +107,28 @@ fn propagate(document: &Rc<Node>) -> Result<Rc<Node>, propagation::TooLarge> {
 const UNREAD: &[&str] = &["definitions", "schemas", "metadata"];
 
 impl DeclarativeSource {
-    /// The streams.
+    /// The streams that run.
     pub fn declared(&self) -> impl Iterator<Item = &DeclarativeStream> {
-        self.streams.iter().map(|Stream::DeclarativeStream(stream)| stream.as_ref())
+        self.streams.0.iter().filter_map(|entry| match entry {
+            Entry::Run(Stream::DeclarativeStream(stream)) => Some(stream.as_ref()),
+            Entry::Refused(_) => None,
+        })
+    }
+
+    /// The streams that do not run, with the reasons.
+    pub fn refused(&self) -> impl Iterator<Item = &RefusedStream> {
+        self.streams.0.iter().filter_map(|entry| match entry {
+            Entry::Run(_) => None,
+            Entry::Refused(stream) => Some(stream),
+        })
+    }
+
+    /// The streams whose first page checks a connection: those that the manifest names, as far as they run; when none of
+    /// them does, the first that runs.
+    pub fn checked(&self) -> Vec<&DeclarativeStream> {
+        let Check::CheckStream(check) = &self.check;
+        let named: Vec<_> = check.stream_names.iter().filter_map(|name| self.stream(name)).collect();
+        if named.is_empty() { self.declared().take(1).collect() } else { named }
     }
 
     /// How many slices are read at a time with a configuration: what the manifest wants, at most what it allows, at least one.
@@ -145,10 +185,14 @@ mod tests {
     fn faults_are_told_by_name_and_line() {
         let request = |requester: &str| stream(&format!("{{requester: {{{requester}}}, {SELECTOR}}}"), "");
         type Case = (String, &'static [(Code, u32, &'static str)]);
-        let cases: [Case; 15] = [
+        let cases: [Case; 16] = [
             (request("url: 'https://a.example'"), &[]),
             (request("url: 'https://a.example', name: n, $parameters: {anything: 1}"), &[]),
-            (request("url: 'https://a.example', qps: 3"), &[(Code::UnknownField, 6, "streams[0].retriever.requester.qps")]),
+            (request("url: 'https://a.example', qps: 3"), &[]),
+            (
+                stream(&format!("{{requester: {{url: x}}, {SELECTOR}}}"), "    file_uploader: {}\n"),
+                &[(Code::UnknownField, 7, "streams[0].file_uploader")],
+            ),
             (request("url: \"{{ confg['x'] }}\""), &[(Code::BadExpression, 6, "streams[0].retriever.requester.url")]),
             (request("url: \"{{ config[ }}\""), &[(Code::BadExpression, 6, "streams[0].retriever.requester.url")]),
             (request("url: x, http_method: FETCH"), &[(Code::NotAccepted, 6, "streams[0].retriever.requester.http_method")]),
@@ -213,6 +257,31 @@ mod tests {
         }
     }
 
+    /// A stream that needs what is not run is refused by name, and so are its children; the others run. What the language does
+    /// not have is ignored, and told. What is out of order refuses the manifest.
+    #[test]
+    fn streams_are_refused_one_by_one() {
+        let good = format!("  - {{name: a, retriever: {{requester: {{url: x, qps: 3}}, {SELECTOR}}}}}\n");
+        let bad = "  - {name: b, retriever: {class_name: a.B}, transformations: [{type: FlyAway}]}\n";
+        let head = HEAD.replace("[a]", "[b]");
+        let manifest = with_stack(|| {
+            let manifest = read(&format!("{head}{good}{bad}")).unwrap();
+            let refused: Vec<_> = manifest.source.refused().cloned().collect();
+            let checked: Vec<_> = manifest.source.checked().iter().map(|stream| stream.name.clone()).collect();
+            (refused, checked, manifest.warnings)
+        });
+        let (refused, checked, warnings) = manifest;
+        assert_eq!((refused.len(), refused[0].name.as_str(), checked), (1, "b", vec!["a".to_owned()]));
+        let codes: Vec<_> = refused[0].problems.iter().map(|problem| (problem.code, problem.line)).collect();
+        assert_eq!(codes, [(Code::CustomCode, 6), (Code::UnknownComponent, 6)]);
+        let told: Vec<_> = warnings.iter().map(|warning| (warning.code, warning.line, warning.path.as_str())).collect();
+        assert_eq!(told, [(Code::IgnoredField, 5, "streams[0].retriever.requester.qps")]);
+        assert_eq!(
+            check(&format!("{good}{bad}  - {{name: c, retriever: 5}}\n")),
+            [(Code::WrongKind, 7, "streams[2].retriever".to_owned())]
+        );
+    }
+
     /// What is no manifest at all is said to be none.
     #[test]
     fn other_documents_are_refused() {
@@ -229,7 +298,8 @@ mod tests {
     fn the_benchmark_manifest_loads() {
         let Some(shared) = shared() else { return println!("skipped: the shared folder is not there; set HEADGATE_SHARED") };
         let text = std::fs::read_to_string(shared.join("bench/peers/airbyte_manifest.yaml")).unwrap();
-        let names = with_stack(|| read(&text).map(|source| source.declared().map(|stream| stream.name.clone()).collect::<Vec<_>>()));
+        let names =
+            with_stack(|| read(&text).map(|manifest| manifest.source.declared().map(|stream| stream.name.clone()).collect::<Vec<_>>()));
         assert_eq!(names.unwrap(), ["orders", "orders_cursor", "orders_incremental"]);
     }
 

@@ -12,6 +12,7 @@ use crate::api::services::Reply;
 use crate::api::wire;
 use crate::clock::Clock;
 use crate::connection;
+use crate::connector::component::source::RefusedStream;
 use crate::connector::definition::Connector;
 use crate::connector::treatment::Anchor;
 use crate::consent::Purpose;
@@ -100,11 +101,16 @@ fn shown(connector: &Connector, disabled: bool) -> wire::connector::Connector {
         state: if disabled { "disabled" } else { "enabled" }.into(),
         authorization: authorization.map_or("configuration", |authorization| authorization.r#type.as_str()).into(),
         streams: connector.manifest.declared().map(|stream| stream.name.clone()).collect(),
+        refused: connector.manifest.refused().map(refused).collect(),
         scopes: scopes.map(|scope| wire::connector::Scope { name: scope.name.clone(), text: scope.text.clone() }).collect(),
         purposes: connector.treatment.purposes.clone(),
         hosts: connector.treatment.hosts.iter().map(|host| host.template().source().to_owned()).collect(),
         spec: connector.asked_specification(),
     }
+}
+
+fn refused(stream: &RefusedStream) -> wire::connector::Refused {
+    wire::connector::Refused { name: stream.name.clone(), reasons: stream.problems.iter().map(ToString::to_string).collect() }
 }
 
 /// Where the authorization page is, when that does not depend on the configuration.
