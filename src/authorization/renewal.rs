@@ -220,7 +220,15 @@ impl Renewers {
             slots.insert(permit.owner(), Arc::downgrade(&slot));
             slot
         });
-        Renewer { slot, keeper: Arc::clone(&self.keeper), source, wire, permit: permit.clone(), clock: self.clock.clone(), pause: self.pause }
+        Renewer {
+            slot,
+            keeper: Arc::clone(&self.keeper),
+            source,
+            wire,
+            permit: permit.clone(),
+            clock: self.clock.clone(),
+            pause: self.pause,
+        }
     }
 }
 

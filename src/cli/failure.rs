@@ -132,7 +132,9 @@ impl Failure {
         match self {
             Failure::Closed => 0,
             Failure::Usage { .. } | Failure::File { .. } | Failure::FileAccess { act: "read", .. } => EXIT_MALFORMED,
-            Failure::Airbyte(AirbyteError::Manifest(_) | AirbyteError::Unreadable { .. } | AirbyteError::Malformed { .. }) => EXIT_MALFORMED,
+            Failure::Airbyte(AirbyteError::Manifest(_) | AirbyteError::Unreadable { .. } | AirbyteError::Malformed { .. }) => {
+                EXIT_MALFORMED
+            }
             Failure::Settings(SettingsError::Config(_)) => EXIT_MALFORMED,
             Failure::Settings(SettingsError::MasterKey(MasterKeyError::Malformed { .. } | MasterKeyError::Unreadable { .. })) => {
                 EXIT_MALFORMED
