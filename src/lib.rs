@@ -10,7 +10,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | 7 doors | [`cli`], [`gateway`], [`config`] |
-//! | 6 HTTP | [`api`] |
+//! | 6 HTTP, and the Airbyte protocol | [`api`], [`airbyte`] |
 //! | 5 acts | [`connect`], [`run`], [`revocation`], [`erasure`], [`copies`] |
 //! | 4 movement | [`authorization`], [`fetch`], [`intake`] |
 //! | 3 nouns with a life | [`connection`], [`lineage`] |
@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod airbyte;
 pub mod api;
 pub mod audit;
 pub mod authorization;

@@ -167,6 +167,7 @@ impl fmt::Debug for Grant {
 pub struct Renewers {
     keeper: Arc<dyn Keeper>,
     clock: Clock,
+    pause: Duration,
     slots: Arc<Mutex<HashMap<ConnectionKey, Weak<Slot>>>>,
 }
 
@@ -194,12 +195,19 @@ pub struct Renewer {
     wire: Arc<dyn Wire>,
     permit: Permit,
     clock: Clock,
+    pause: Duration,
 }
 
 impl Renewers {
     /// Over the place where credentials are kept.
     pub fn new(keeper: Arc<dyn Keeper>, clock: Clock) -> Self {
-        Self { keeper, clock, slots: Arc::default() }
+        Self { keeper, clock, pause: PAUSE_AFTER_FAILURE, slots: Arc::default() }
+    }
+
+    /// Without a pause after a failure, nor the one that the endpoint asks for: where waits are skipped.
+    #[must_use]
+    pub fn without_pause(self) -> Self {
+        Self { pause: Duration::ZERO, ..self }
     }
 
     /// The renewer of the permit's connection. All that are alive at once share one flight.
@@ -212,7 +220,15 @@ impl Renewers {
             slots.insert(permit.owner(), Arc::downgrade(&slot));
             slot
         });
-        Renewer { slot, keeper: Arc::clone(&self.keeper), source, wire, permit: permit.clone(), clock: self.clock.clone() }
+        Renewer {
+            slot,
+            keeper: Arc::clone(&self.keeper),
+            source,
+            wire,
+            permit: permit.clone(),
+            clock: self.clock.clone(),
+            pause: self.pause,
+        }
     }
 }
 
@@ -334,8 +350,8 @@ impl Renewer {
         shared.held = held;
         shared.failure = outcome.as_ref().err().map(|error| {
             let pause = match error {
-                AuthorizationError::Busy { retry_after: Some(asked), .. } => (*asked).max(PAUSE_AFTER_FAILURE),
-                _ => PAUSE_AFTER_FAILURE,
+                AuthorizationError::Busy { retry_after: Some(asked), .. } if !self.pause.is_zero() => (*asked).max(self.pause),
+                _ => self.pause,
             };
             (error.clone(), Instant::now() + pause)
         });

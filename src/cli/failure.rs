@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::airbyte::AirbyteError;
 use crate::config::DirectoryError;
 use crate::config::Holder;
 use crate::config::MasterKeyError;
@@ -111,6 +112,9 @@ pub enum Failure {
         /// What the outcome is, and what to do.
         message: String,
     },
+    /// A command of the Airbyte protocol could not be carried out.
+    #[error(transparent)]
+    Airbyte(#[from] AirbyteError),
     /// Standard output was closed by its reader, as `head` does.
     #[error("standard output was closed")]
     Closed,
@@ -128,6 +132,9 @@ impl Failure {
         match self {
             Failure::Closed => 0,
             Failure::Usage { .. } | Failure::File { .. } | Failure::FileAccess { act: "read", .. } => EXIT_MALFORMED,
+            Failure::Airbyte(AirbyteError::Manifest(_) | AirbyteError::Unreadable { .. } | AirbyteError::Malformed { .. }) => {
+                EXIT_MALFORMED
+            }
             Failure::Settings(SettingsError::Config(_)) => EXIT_MALFORMED,
             Failure::Settings(SettingsError::MasterKey(MasterKeyError::Malformed { .. } | MasterKeyError::Unreadable { .. })) => {
                 EXIT_MALFORMED

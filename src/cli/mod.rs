@@ -3,6 +3,7 @@
 //! A command builds requests, sends them through a [`transport::Door`] and says what came back, so its `--json` result is
 //! the endpoint's own JSON. `Command` lists every command; each has a file of its own here.
 
+mod airbyte;
 mod audit;
 mod certificate;
 mod check;
@@ -106,6 +107,9 @@ enum Command {
     Demo(demo::Demo),
     /// Serve the HTTP face, let connections pull by themselves, and answer the other commands.
     Serve(serve::Serve),
+    /// A manifest as a source of the Airbyte protocol, on standard output: without a data directory, and keeping nothing.
+    #[command(subcommand)]
+    Airbyte(airbyte::Airbyte),
     #[command(flatten)]
     Asking(Asking),
 }
@@ -180,6 +184,7 @@ impl Command {
         let asking = match self {
             Command::Demo(demo) => return demo.carry_out(opening, output).await,
             Command::Serve(serve) => return serve.carry_out(opening, output).await,
+            Command::Airbyte(airbyte) => return airbyte.carry_out().await,
             Command::Asking(Asking::Certificate(Certificate::Verify(verify))) => return verify.carry_out(output),
             Command::Asking(Asking::Connectors(Connectors::Check(check))) => return check.carry_out(output),
             Command::Asking(Asking::Store(store::Store::Restore(restore))) => return restore.carry_out(opening, output).await,
@@ -199,6 +204,7 @@ impl Command {
         match self {
             Command::Demo(_) => "demo",
             Command::Serve(_) => "serve",
+            Command::Airbyte(_) => "airbyte",
             Command::Asking(asking) => asking.name(),
         }
     }

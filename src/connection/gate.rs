@@ -66,7 +66,8 @@ struct Passage {
 #[derive(Clone)]
 pub struct Permit {
     owner: ConnectionKey,
-    store: Store,
+    /// None: the permit is of no connection ([`Permit::of_no_connection`]).
+    store: Option<Store>,
     passage: Arc<Passage>,
 }
 
@@ -125,7 +126,7 @@ impl Gates {
                 passage
             }
         };
-        Permit { owner, store: self.store.clone(), passage }
+        Permit { owner, store: Some(self.store.clone()), passage }
     }
 
     /// Whether the gate is open, and its epoch.
@@ -173,7 +174,18 @@ impl Gates {
     }
 }
 
+/// The owner that stands where there is none: no tenant has this number.
+const NOBODY: ConnectionKey = ConnectionKey { tenant: 0, connection: 0 };
+
 impl Permit {
+    /// A permit for requests that no store knows of, because whoever starts them keeps nothing and holds the credential
+    /// himself: `headgate airbyte`. `stop` takes the place of a gate's close. What such requests bring cannot be stored: the
+    /// epoch is that of a gate that was never opened.
+    pub fn of_no_connection(stop: CancellationToken) -> Self {
+        let passage = Passage { state: GateState { epoch: 0, open: false }, token: stop, in_flight: watch::Sender::new(0) };
+        Permit { owner: NOBODY, store: None, passage: Arc::new(passage) }
+    }
+
     /// Whose permit.
     pub fn owner(&self) -> ConnectionKey {
         self.owner
@@ -202,10 +214,11 @@ impl Permit {
         // Counted before the gate is looked at: a close that comes in between waits for this, and this sees the close.
         self.passage.in_flight.send_modify(|count| *count += 1);
         let in_flight = InFlight { passage: self.passage.clone() };
-        match self.store.gate(self.owner) {
-            Ok(state) if state == self.passage.state && !self.is_cancelled() => Ok(in_flight),
-            _ => Err(GateClosed { owner: self.owner }),
-        }
+        let is_open = match &self.store {
+            Some(store) => store.gate(self.owner).is_ok_and(|state| state == self.passage.state),
+            None => true,
+        };
+        if is_open && !self.is_cancelled() { Ok(in_flight) } else { Err(GateClosed { owner: self.owner }) }
     }
 }
 
@@ -282,6 +295,21 @@ mod tests {
         let mut late = Unit::default();
         late.fence(OWNER, old.epoch());
         assert!(store.commit(late).await.is_err());
+    }
+
+    /// Goal: what is read for no connection is stopped as a whole, and a store takes nothing of it.
+    #[tokio::test]
+    async fn a_permit_of_no_connection_stores_nothing() {
+        let stop = CancellationToken::new();
+        let permit = Permit::of_no_connection(stop.clone());
+        assert!(permit.begin_request().is_ok());
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = opened(directory.path()).await;
+        let mut unit = Unit::default();
+        unit.fence(permit.owner(), permit.epoch());
+        assert!(store.commit(unit).await.is_err());
+        stop.cancel();
+        assert!(permit.is_cancelled() && permit.begin_request().is_err());
     }
 
     /// Goal: a revocation also stops what authorizes a connection, whose gate was never open.

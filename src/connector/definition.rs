@@ -246,6 +246,24 @@ impl Connector {
         Ok(hosts)
     }
 
+    /// As [`Connector::hosts`], without the addresses that this configuration alone does not complete: a manifest may put a slice, or
+    /// a member that few have, into the address of one stream, and the others are read all the same.
+    pub fn hosts_known(&self, config: &Value, clock: &Clock) -> BTreeSet<String> {
+        let mut scope = Scope::new(clock.clone());
+        scope.set("config", dynamic(config)).set("next_page_token", minijinja::Value::from(())).set_slice(&Slice::default());
+        let listed = self.treatment.hosts.iter().filter_map(|host| Some(host.text(&scope).ok()?.trim().to_ascii_lowercase()));
+        let mut hosts: BTreeSet<String> = listed.collect();
+        for requester in self.requesters() {
+            let base = requester.url.as_ref().or(requester.url_base.as_ref()).filter(|_| self.treatment.hosts.is_empty());
+            let renewal = match &requester.authenticator {
+                Some(Authenticator::OAuthAuthenticator(oauth)) => oauth.token_refresh_endpoint.as_ref(),
+                _ => None,
+            };
+            hosts.extend([base, renewal].into_iter().flatten().filter_map(|address| self.host(address, "url_base", &scope).ok()));
+        }
+        hosts
+    }
+
     /// Renders an address of the treatment, such as `authorization.token_url`.
     ///
     /// # Errors
@@ -355,6 +373,8 @@ fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
     jsonschema::options()
         .with_draft(jsonschema::Draft::Draft7)
         .with_pattern_options(patterns)
+        // As everywhere else that this language runs: what a format means to them is not written down, a pattern is.
+        .should_validate_formats(false)
         .build(&schema)
         .map_err(|error| format!("is no JSON schema: {}", error.to_string().chars().take(200).collect::<String>()))
 }

@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 8] = [
     &["connection", "lineage", "retention", "disclosure"],
     &["authorization", "fetch", "intake", "outbox"],
     &["connect", "run", "revocation", "erasure", "rights", "export", "copies"],
-    &["api"],
+    &["api", "airbyte"],
     &["cli", "gateway", "config", "main"],
 ];
 

@@ -247,7 +247,7 @@ pub(super) mod state_of {
     use crate::connector::reading::ReadingError;
 
     /// The member of the state of a stream that is read whole each time.
-    const READ_WHOLE: &str = "__ab_full_refresh_sync_complete";
+    const READ_WHOLE: &str = "__ab_no_cursor_state_message";
 
     /// The state of a stream that is read whole each time.
     pub fn read_whole() -> Value {

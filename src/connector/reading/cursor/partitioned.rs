@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn parents_follow_their_children() {
         with_cursor(None, false, Compat::Safe, |mut cursor| {
-            let at = |id: u32, day: u32| Partition { parent_state: Some(Arc::new(json!({"p": day}))), ..part(id) };
+            let at = |id: u32, day: u32| part(id).at(Some(Arc::new(json!({"p": day}))));
             let parts = [at(1, 1), at(2, 1), at(3, 2)];
             let windows: Vec<Window> = parts.iter().map(|part| cursor.windows(part).unwrap().remove(0)).collect();
             let mut reached = |index: usize| {

@@ -1,0 +1,219 @@
+//! `read`: stream after stream, page after page, straight from the bytes that came.
+//!
+//! A page is written by a thread of its own while the next one is asked for. A record that no transformation changed is copied
+//! from the page's body; nothing is built for it.
+
+use serde_json::Value;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use crate::airbyte::AirbyteError;
+use crate::airbyte::Catalog;
+use crate::airbyte::Options;
+use crate::airbyte::Outlet;
+use crate::airbyte::OutletError;
+use crate::airbyte::Source;
+use crate::airbyte::States;
+use crate::airbyte::data::Data;
+use crate::airbyte::failure::told;
+use crate::airbyte::message;
+use crate::airbyte::message::Level;
+use crate::airbyte::message::Status;
+use crate::airbyte::source::Config;
+use crate::clock::Clock;
+use crate::connector::reading::Compat;
+use crate::fetch::stream;
+use crate::record::FetchedPage;
+
+/// Pages that are read and not yet written: one, so that reading waits when the client is slower.
+const PAGES_AHEAD: usize = 1;
+
+/// Bytes of messages that are written at once.
+const LINES_BYTES: usize = 256 * 1024;
+
+/// How a reading ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Streams that were not read to their end.
+    pub incomplete: usize,
+}
+
+impl Source {
+    /// Reads the streams of a catalog, one after another. A stream that fails is told, and the others go on.
+    ///
+    /// # Errors
+    /// When standard output cannot be written; when the configuration does not fit.
+    pub async fn read(&self, config: Value, catalog: &Catalog, states: &States, outlet: &Outlet) -> Result<Ended, ReadError> {
+        let config = self.config(config)?;
+        let mut incomplete = 0;
+        for configured in &catalog.streams {
+            let stream = &configured.stream.name;
+            let state = states.of(stream).cloned();
+            if let Err(error) = self.stream(stream, state, &config, outlet).await? {
+                let text = told(&error, &config.secrets);
+                let now = self.options.clock.now();
+                outlet.message(&message::error(Some(stream), error.kind(), &text, now))?;
+                outlet.message(&message::status(stream, Status::Incomplete, now))?;
+                incomplete += 1;
+            }
+        }
+        Ok(Ended { incomplete })
+    }
+
+    /// Reads one stream, and says how that begins and, unless it fails, ends.
+    async fn stream(
+        &self,
+        stream: &str,
+        state: Option<Value>,
+        config: &Config,
+        outlet: &Outlet,
+    ) -> Result<Result<(), AirbyteError>, OutletError> {
+        let clock = &self.options.clock;
+        outlet.message(&message::status(stream, Status::Started, clock.now()))?;
+        let order = match self.order(stream, state.clone().filter(has_cursor), config) {
+            Ok(order) => order,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (sender, pages) = mpsc::channel(PAGES_AHEAD);
+        let writer = Writer::new(stream, state, outlet.clone(), &self.options);
+        let (reached, reaching) = oneshot::channel();
+        let writing = tokio::task::spawn_blocking(move || writer.write(pages, reaching));
+        let ended = stream::read(order, sender).await;
+        // When the writer is gone already, its error says why.
+        let _ = reached.send(ended.state);
+        let Ok(written) = writing.await else {
+            return Err(OutletError::Failed { source: std::io::Error::other("the thread that writes records broke off") });
+        };
+        let count = match written {
+            Ok(count) => count,
+            Err(error) => {
+                self.stop();
+                return Err(error);
+            }
+        };
+        outlet.message(&message::log(Level::Info, &format!("stream {stream}: {count} records were written")))?;
+        if let Some(failure) = ended.failure {
+            return Ok(Err(failure.into()));
+        }
+        outlet.message(&message::status(stream, Status::Complete, clock.now()))?;
+        Ok(Ok(()))
+    }
+}
+
+/// Why a reading was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It could not be begun.
+    #[error(transparent)]
+    Refused(#[from] AirbyteError),
+    /// Nobody can be told.
+    #[error(transparent)]
+    Outlet(#[from] OutletError),
+}
+
+/// The state of a stream that has none, as platforms keep it.
+const NO_CURSOR: &str = "__ab_no_cursor_state_message";
+
+/// Whether a state says where to go on.
+fn has_cursor(state: &Value) -> bool {
+    state.get(NO_CURSOR).is_none() && state.as_object().is_none_or(|members| !members.is_empty())
+}
+
+/// Writes the records and states of one stream.
+struct Writer {
+    stream: String,
+    outlet: Outlet,
+    clock: Clock,
+    compat: Compat,
+    head: Vec<u8>,
+    lines: Vec<u8>,
+    records: u64,
+    /// Records since the last state that was written.
+    records_since: u64,
+    /// Bytes of records since the last state that was written, and of that state.
+    bytes_since: usize,
+    state_bytes: usize,
+    /// The newest state, and whether it has been written.
+    state: Value,
+    is_written: bool,
+}
+
+impl Writer {
+    fn new(stream: &str, state: Option<Value>, outlet: Outlet, options: &Options) -> Self {
+        Writer {
+            stream: stream.to_owned(),
+            outlet,
+            clock: options.clock.clone(),
+            compat: options.compat,
+            head: message::record_head(stream),
+            lines: Vec::with_capacity(LINES_BYTES),
+            records: 0,
+            records_since: 0,
+            bytes_since: 0,
+            state_bytes: 0,
+            state: state.unwrap_or_else(|| json!({ NO_CURSOR: true })),
+            is_written: false,
+        }
+    }
+
+    /// Writes pages until there are no more, then the state. Answers how many records there were.
+    fn write(mut self, mut pages: mpsc::Receiver<FetchedPage>, reached: oneshot::Receiver<Option<Value>>) -> Result<u64, OutletError> {
+        while let Some(page) = pages.blocking_recv() {
+            self.page(page)?;
+        }
+        if let Ok(Some(state)) = reached.blocking_recv()
+            && (state != self.state || !self.is_written)
+        {
+            self.state = state;
+            self.is_written = false;
+        }
+        if !self.is_written {
+            self.checkpoint()?;
+        }
+        Ok(self.records)
+    }
+
+    fn page(&mut self, page: FetchedPage) -> Result<(), OutletError> {
+        if self.records == 0 && !page.records.is_empty() {
+            self.outlet.message(&message::status(&self.stream, Status::Running, self.clock.now()))?;
+        }
+        let tail = message::record_tail(page.exchange.received_at);
+        let data = Data::new(&page, self.compat);
+        for record in &page.records {
+            self.lines.extend_from_slice(&self.head);
+            data.write(record, &mut self.lines);
+            self.lines.extend_from_slice(&tail);
+            if self.lines.len() >= LINES_BYTES {
+                self.flush()?;
+            }
+        }
+        self.flush()?;
+        let count = page.records.len() as u64;
+        self.records += count;
+        self.records_since += count;
+        if let Some(state) = page.cursor {
+            self.state = state;
+            self.is_written = false;
+            // States of many partitions are long: what they cost stays below what the records cost.
+            if self.bytes_since >= self.state_bytes {
+                self.checkpoint()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), OutletError> {
+        self.outlet.lines(&self.lines)?;
+        self.bytes_since += self.lines.len();
+        self.lines.clear();
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<(), OutletError> {
+        let line = format!("{}\n", message::state(&self.stream, &self.state, self.records_since));
+        self.outlet.lines(line.as_bytes())?;
+        (self.records_since, self.bytes_since, self.state_bytes, self.is_written) = (0, 0, line.len(), true);
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! A manifest made ready to read from, without anything that is kept.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::airbyte::AirbyteError;
+use crate::airbyte::tokens::AccessTokens;
+use crate::clock::Clock;
+use crate::connection::gate::Permit;
+use crate::connector::catalogue;
+use crate::connector::component::authenticator::Authenticator;
+use crate::connector::component::authenticator::OAuthAuthenticator;
+use crate::connector::component::requester::Requester;
+use crate::connector::component::source::DeclarativeStream;
+use crate::connector::component::source::Retriever;
+use crate::connector::definition::Connector;
+use crate::connector::expression::Scope;
+use crate::connector::expression::dynamic;
+use crate::connector::reading::Compat;
+use crate::fetch::budget;
+use crate::fetch::budget::Budgets;
+use crate::fetch::budget::Rule;
+use crate::fetch::client;
+use crate::fetch::client::Client;
+use crate::fetch::egress::AllowedHosts;
+use crate::fetch::egress::Egress;
+use crate::fetch::retry::Policy;
+use crate::fetch::stream::Access;
+use crate::fetch::stream::StreamOrder;
+use crate::fetch::wait::Waits;
+use crate::secret::Secret;
+use crate::telemetry::activity::Activity;
+use crate::telemetry::metrics::Metrics;
+
+/// Secret values shorter than this are not looked for in texts: everything would match.
+const HIDDEN_CHARACTERS_MIN: usize = 4;
+
+/// The longest wait that an application is given. There is no scheduler that would come back later.
+const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// How a source reads.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How faithful to the reference engine.
+    pub compat: Compat,
+    /// The clock; one that stands still makes waits return at once.
+    pub clock: Clock,
+    /// Whether this machine may be reached, also by plain http.
+    pub allow_loopback: bool,
+}
+
+/// A manifest, and what its streams are read with.
+pub struct Source {
+    pub(super) connector: Arc<Connector>,
+    pub(super) options: Options,
+    client: Client,
+    waits: Waits,
+    budgets: Budgets,
+    tokens: AccessTokens,
+    activity: Arc<Activity>,
+    stop: CancellationToken,
+    permit: Permit,
+}
+
+/// A configuration that fits the manifest.
+pub(super) struct Config {
+    pub value: Value,
+    /// Its secret texts, for whatever is told.
+    pub secrets: Vec<Secret<String>>,
+    hosts: AllowedHosts,
+}
+
+impl Source {
+    /// Reads the manifest at `path`, a file or a folder. When `stop` is cancelled, every reading ends.
+    ///
+    /// # Errors
+    /// When the manifest cannot be used.
+    pub fn open(path: &Path, options: Options, stop: CancellationToken) -> Result<Self, AirbyteError> {
+        let connector = Arc::new(catalogue::load_path(path)?);
+        let waits = if matches!(options.clock, Clock::System) { Waits::Real } else { Waits::Skipped };
+        let egress = if options.allow_loopback { Egress::default().with_loopback() } else { Egress::default() };
+        let client = Client::new(egress, client::Options::default(), options.clock.clone());
+        let client = client.map_err(|error| AirbyteError::Client { source: error.into() })?;
+        let budget = budget::Options { wait_max: WAIT_MAX, hold_max: WAIT_MAX, waits };
+        Ok(Source {
+            client,
+            waits,
+            budgets: Budgets::new(budget, options.clock.clone()),
+            tokens: AccessTokens::new(options.clock.clone(), waits),
+            activity: Arc::new(Activity::new(&connector.name, Arc::new(Metrics::new()))),
+            permit: Permit::of_no_connection(stop.clone()),
+            stop,
+            connector,
+            options,
+        })
+    }
+
+    /// Ends whatever is being read.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Takes a configuration.
+    ///
+    /// # Errors
+    /// When it does not fit the manifest's specification, or a host is none.
+    pub(super) fn config(&self, value: Value) -> Result<Config, AirbyteError> {
+        let problems = self.connector.check_config(&value);
+        if !problems.is_empty() {
+            return Err(AirbyteError::Config { problems });
+        }
+        let hosts = AllowedHosts::parse(self.connector.hosts_known(&value, &self.options.clock))?;
+        let mut secrets = Vec::new();
+        for path in self.connector.secret_paths() {
+            let found = path.iter().try_fold(&value, |value, name| value.get(name));
+            found.into_iter().for_each(|value| texts(value, &mut secrets));
+        }
+        Ok(Config { secrets, hosts, value })
+    }
+
+    /// What reading a stream needs.
+    ///
+    /// # Errors
+    /// When there is no such stream, or its authenticator cannot be evaluated.
+    pub(super) fn order(&self, stream: &str, state: Option<Value>, config: &Config) -> Result<StreamOrder, AirbyteError> {
+        let declared = self.connector.stream(stream).ok_or_else(|| AirbyteError::UnknownStream { stream: stream.to_owned() })?;
+        let mut access = Access::of_config(config.value.clone(), config.secrets.iter().map(Secret::duplicate).collect());
+        if let Some(oauth) = oauth(declared) {
+            let mut scope = Scope::new(self.options.clock.clone());
+            scope.set("config", dynamic(&config.value));
+            let renewer = self.tokens.renewer(oauth, &scope, &config.secrets, &self.client, &self.permit)?;
+            access = access.with_tokens(renewer, Vec::new());
+        }
+        let rules: Vec<Rule> = self.connector.treatment.budgets.iter().map(Rule::from).collect();
+        Ok(StreamOrder {
+            connector: self.connector.clone(),
+            stream: stream.to_owned(),
+            state,
+            compat: self.options.compat,
+            access,
+            hosts: config.hosts.clone(),
+            budget: self.budgets.application(&self.connector.name, &rules),
+            client: self.client.clone(),
+            retries: self.retries(),
+            permit: self.permit.clone(),
+            clock: self.options.clock.clone(),
+            requests: Arc::new(AtomicU64::new(0)),
+            activity: self.activity.clone(),
+        })
+    }
+
+    /// How often and how patiently is asked where the manifest does not say: as the reference engine, whose waits double from
+    /// a second.
+    fn retries(&self) -> Policy {
+        Policy {
+            initial_interval: Duration::from_secs(1),
+            randomization: 0.0,
+            server_wait_max: WAIT_MAX,
+            waits: self.waits,
+            ..Policy::default()
+        }
+    }
+}
+
+/// The OAuth authenticator of a stream, if it has one.
+fn oauth(stream: &DeclarativeStream) -> Option<&OAuthAuthenticator> {
+    let Retriever::SimpleRetriever(retriever) = &stream.retriever;
+    let Requester::HttpRequester(requester) = &retriever.requester;
+    match &requester.authenticator {
+        Some(Authenticator::OAuthAuthenticator(oauth)) => Some(oauth),
+        _ => None,
+    }
+}
+
+/// The texts of a value, however deep.
+fn texts(value: &Value, found: &mut Vec<Secret<String>>) {
+    match value {
+        Value::String(text) if text.len() >= HIDDEN_CHARACTERS_MIN => found.push(Secret::new(text.clone())),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(members) => members.values().for_each(|member| texts(member, found)),
+        _ => {}
+    }
+}
