@@ -216,7 +216,7 @@ mod tests {
             (
                 stream(
                     &format!("{{requester: {{url: x}}, {SELECTOR}}}"),
-                    "    primary_key: 5\n    incremental_sync: {type: IncrementingCountCursor}\n",
+                    "    primary_key: 5\n    incremental_sync: {type: NoSuchCursor}\n",
                 ),
                 &[(Code::WrongKind, 7, "streams[0].primary_key"), (Code::UnknownComponent, 8, "streams[0].incremental_sync")],
             ),
