@@ -13,8 +13,8 @@ mod once;
 pub(crate) mod raw;
 
 pub use extract::Extracted;
-pub(crate) use extract::falsy;
 pub use extract::Found;
+pub(crate) use extract::falsy;
 
 use glob::Segment;
 

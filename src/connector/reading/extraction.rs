@@ -150,11 +150,7 @@ impl Expander {
             fields: fields.collect::<Result<_, _>>()?,
             merges: expander.merge_parent,
             emits_parent: expander.on_no_records == OnNoRecords::EmitParent,
-            truncation: if indicator.is_empty() {
-                None
-            } else {
-                Some(FieldPath::new(one_place(indicator, "truncation_indicator_path")?))
-            },
+            truncation: if indicator.is_empty() { None } else { Some(FieldPath::new(one_place(indicator, "truncation_indicator_path")?)) },
         })
     }
 

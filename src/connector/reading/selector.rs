@@ -90,6 +90,12 @@ struct Candidate<'b> {
     draft: Option<Draft>,
 }
 
+/// What is known of a record that counts.
+struct Passed {
+    at: Option<DateTime>,
+    transformations: Vec<String>,
+}
+
 impl<'a> Selector<'a> {
     /// The selection of `stream`. `scope` has `config`.
     ///
@@ -173,7 +179,7 @@ impl<'a> Selector<'a> {
             }
             let members = found.fields.get(number * wanted.len()..(number + 1) * wanted.len()).unwrap_or_default();
             let mut candidate = Candidate { body, raw, members, draft: item.draft };
-            let Some((at, transformations)) = self.passed(&mut candidate, cursor, &mut scope, &mut selection)? else {
+            let Some(Passed { at, transformations }) = self.passed(&mut candidate, cursor, &mut scope, &mut selection)? else {
                 selection.filtered += 1;
                 continue;
             };
@@ -195,14 +201,14 @@ impl<'a> Selector<'a> {
         Ok(selection)
     }
 
-    /// Takes a record through filters and changes: its time and the names of what changed it, or nothing when it is left out.
+    /// Takes a record through filters and changes; nothing when it is left out.
     fn passed(
         &self,
         candidate: &mut Candidate<'_>,
         cursor: Option<&TimeCursor<'_>>,
         scope: &mut Scope,
         selection: &mut Selection,
-    ) -> Result<Option<(Option<DateTime>, Vec<String>)>, ReadingError> {
+    ) -> Result<Option<Passed>, ReadingError> {
         // A data feed is cut off at the end of the page, whatever the order of filter and changes.
         let early = !self.filters_last && cursor.is_some_and(|cursor| !cursor.is_data_feed);
         if early && cursor.is_some_and(|cursor| !cursor.admits(self.time(candidate, Some(cursor)))) {
@@ -233,7 +239,7 @@ impl<'a> Selector<'a> {
         }
         selection.coerced += changed.coerced;
         selection.coerced_keys += changed.coerced_keys;
-        Ok(Some((at, changed.names)))
+        Ok(Some(Passed { at, transformations: changed.names }))
     }
 
     fn time(&self, candidate: &Candidate<'_>, cursor: Option<&TimeCursor<'_>>) -> Option<DateTime> {

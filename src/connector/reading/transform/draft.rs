@@ -251,8 +251,9 @@ impl Draft {
         };
         let before = if map { self.0.json(slot) } else { return None };
         let after = inside((*before).clone());
-        // Names are compared by their order too, which a map's own comparison leaves out.
-        (after.to_string() != before.to_string()).then_some(Slot::Own(after))
+        // As texts: the order of names counts, which a map's own comparison leaves out.
+        let (before, text) = (before.to_string(), after.to_string());
+        (before != text).then_some(Slot::Own(after))
     }
 
     /// Changes the members.

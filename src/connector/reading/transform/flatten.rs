@@ -61,7 +61,9 @@ impl DpathFlatten {
     pub fn new(declared: &DpathFlattenFields, scope: &Scope) -> Result<Self, ReadingError> {
         let names = crate::connector::reading::selector::segments(&declared.field_path, scope)?;
         let affix = |expression: Option<&Expression>| {
-            expression.map_or(Ok(String::new()), |expression| expression.text(scope)).map_err(ReadingError::expression("key_transformation"))
+            expression
+                .map_or(Ok(String::new()), |expression| expression.text(scope))
+                .map_err(ReadingError::expression("key_transformation"))
         };
         let keys = declared.key_transformation.as_ref();
         Ok(DpathFlatten {

@@ -110,7 +110,7 @@ impl<'a> Changes<'a> {
         for change in &self.list {
             let touched = match change {
                 Change::Add { fields, condition } => self.add(fields, *condition, draft, scope, changed)?,
-                Change::Remove { paths, condition: None } => paths.iter().fold(false, |touched, path| draft.remove(path) || touched),
+                Change::Remove { paths, condition: None } => paths.iter().filter(|path| draft.remove(path)).count() > 0,
                 Change::Remove { paths, condition: Some(condition) } => remove_where(paths, condition, draft, scope)?,
                 Change::KeysToLower => draft.rename(str::to_lowercase, None),
                 Change::KeysToSnakeCase => draft.rename(keys::snake_case, Some(&|map| keys::renamed(map, &keys::snake_case))),
@@ -220,11 +220,7 @@ impl<'a> Change<'a> {
 }
 
 /// Does something with `record` in the scope, and lets go of the record, so that changing it needs no copy.
-fn with_record<T>(
-    draft: &Draft,
-    scope: &mut Scope,
-    work: impl FnOnce(&mut Scope) -> Result<T, ReadingError>,
-) -> Result<T, ReadingError> {
+fn with_record<T>(draft: &Draft, scope: &mut Scope, work: impl FnOnce(&mut Scope) -> Result<T, ReadingError>) -> Result<T, ReadingError> {
     scope.set("record", draft.value());
     let done = work(scope);
     scope.set("record", minijinja::Value::UNDEFINED);

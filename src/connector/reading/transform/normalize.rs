@@ -123,7 +123,8 @@ impl Schema {
             (Some(b'"'), Target::Text) | (Some(b't' | b'f'), Target::Boolean) | (Some(b'['), Target::List { .. }) => true,
             (Some(b'{' | b'['), Target::Number | Target::Integer | Target::List { .. }) => true,
             (Some(b'-' | b'0'..=b'9'), Target::Number) => {
-                self.compat == Compat::Safe || text.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count() <= EXACT_DIGITS
+                self.compat == Compat::Safe
+                    || text.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count() <= EXACT_DIGITS
             }
             (Some(b'-' | b'0'..=b'9'), Target::Integer) => {
                 let end = text.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'-');
@@ -151,7 +152,9 @@ impl Schema {
                 };
                 match found {
                     Some(below) if !changes => changes = self.changes(*below, scanner, text)?,
-                    _ => drop(scanner.value()?),
+                    _ => {
+                        scanner.value()?;
+                    }
                 }
                 Ok(())
             })?;
@@ -159,7 +162,9 @@ impl Schema {
             scanner.elements(|scanner, _| {
                 match place.items {
                     Some(below) if !changes => changes = self.changes(below, scanner, text)?,
-                    _ => drop(scanner.value()?),
+                    _ => {
+                        scanner.value()?;
+                    }
                 }
                 Ok(())
             })?;
@@ -224,7 +229,8 @@ impl<'a> Compiler<'a> {
             self.nodes[number].target = target;
             self.nodes[number].nullable = nullable;
             // A schema within that names its own language is read by the plain rules of that language, which convert nothing.
-            let foreign = number != ROOT && members.get("$schema").and_then(Value::as_str).is_some_and(|uri| uri.contains("json-schema.org"));
+            let foreign =
+                number != ROOT && members.get("$schema").and_then(Value::as_str).is_some_and(|uri| uri.contains("json-schema.org"));
             for (keyword, value) in members.iter().filter(|_| !foreign) {
                 self.keyword(number, keyword, value);
             }
@@ -503,7 +509,11 @@ mod tests {
         for (schema, record, expected) in [
             (json!({"properties": {"a": {"type": ["string", "integer", "null"]}}}), r#"{"a":1.5}"#, None),
             (json!({"properties": {"a": {"type": "array", "items": text}}}), r#"{"a":5}"#, None),
-            (json!({"properties": {"a": {"type": "array", "items": {"type": ["string", "null"]}}}}), r#"{"a":5}"#, Some(json!({"a": ["5"]}))),
+            (
+                json!({"properties": {"a": {"type": "array", "items": {"type": ["string", "null"]}}}}),
+                r#"{"a":5}"#,
+                Some(json!({"a": ["5"]})),
+            ),
             (json!({"properties": {"a": {"type": "array", "items": {"type": ["object"]}}}}), r#"{"a":5}"#, None),
             (
                 json!({"properties": {"a": {"type": ["array", "null"], "items": {"type": ["integer", "null"]}}}}),
@@ -520,8 +530,16 @@ mod tests {
                 r#"{"b":1,"a":{"b":2,"a":{"b":3}}}"#,
                 Some(json!({"b": "1", "a": {"b": "2", "a": {"b": "3"}}})),
             ),
-            (json!({"properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"b": text}}}}), r#"{"a":{"b":5}}"#, None),
-            (json!({"properties": {"a": {"type": "string", "properties": {"b": text}}}}), r#"{"a":{"b":5}}"#, Some(json!({"a": "{'b': 5}"}))),
+            (
+                json!({"properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"b": text}}}}),
+                r#"{"a":{"b":5}}"#,
+                None,
+            ),
+            (
+                json!({"properties": {"a": {"type": "string", "properties": {"b": text}}}}),
+                r#"{"a":{"b":5}}"#,
+                Some(json!({"a": "{'b': 5}"})),
+            ),
             (json!({"additionalProperties": text}), r#"{"a":5}"#, None),
             (json!({"type": "string", "properties": {"a": {"type": []}}}), r#"{"a":5}"#, None),
         ] {

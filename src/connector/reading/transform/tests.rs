@@ -49,12 +49,12 @@ fn names_are_changed() {
 #[test]
 fn records_are_flattened() {
     let all = "{type: FlattenFields}";
+    check(all, r#"{"a":1,"b":{"c":2,"d":{"a":3}},"e":[1,{"f":2}],"g":[],"h":{}}"#, Some(r#"{"e.1.f":2,"e.0":1,"b.d.a":3,"b.c":2,"a":1}"#));
     check(
-        all,
-        r#"{"a":1,"b":{"c":2,"d":{"a":3}},"e":[1,{"f":2}],"g":[],"h":{}}"#,
-        Some(r#"{"e.1.f":2,"e.0":1,"b.d.a":3,"b.c":2,"a":1}"#),
+        "{type: FlattenFields, flatten_lists: false}",
+        r#"{"a":1,"b":{"c":2},"e":[1,{"f":2}]}"#,
+        Some(r#"{"e":[1,{"f":2}],"c":2,"a":1}"#),
     );
-    check("{type: FlattenFields, flatten_lists: false}", r#"{"a":1,"b":{"c":2},"e":[1,{"f":2}]}"#, Some(r#"{"e":[1,{"f":2}],"c":2,"a":1}"#));
     check(all, r#"{"b":{"a":1},"a":2}"#, Some(r#"{"a":2,"b.a":1}"#));
     check(all, r#"{"a":2,"b":{"a":1}}"#, Some(r#"{"a":2}"#));
     check(all, r#"{"x":[{"a":1},{"a":2}],"y":{"a":3}}"#, Some(r#"{"a":3,"x.1.a":2,"x.0.a":1}"#));
