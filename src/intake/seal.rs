@@ -220,7 +220,7 @@ fn patch_of(raw: &[u8], fetched: &FetchedRecord) -> Result<Bytes, IntakeError> {
     let Some(emitted) = &fetched.emitted else { return Ok(Bytes::new()) };
     let refuse = |error: serde_json::Error| IntakeError::Record { pointer: fetched.pointer.clone(), why: error.to_string() };
     let raw: Value = serde_json::from_slice(raw).map_err(refuse)?;
-    let patch = Patch::between(&raw, &masked(emitted.clone()));
+    let patch = Patch::between(&raw, &masked(emitted.to_value().map_err(refuse)?));
     if patch.is_empty() { Ok(Bytes::new()) } else { serde_json::to_vec(&patch).map(Bytes::from).map_err(refuse) }
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::record::JsonText;
 
 /// One request to a Connected Application and the answer it got, without bodies and without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +65,9 @@ pub struct FetchedRecord {
     /// The values of the stream's primary key, in the declared order; empty when the stream has none.
     pub primary_key: Vec<Value>,
     /// The record after the manifest's transformations; absent when they changed nothing.
-    pub emitted: Option<Value>,
+    ///
+    /// As text, because most changes are made in the text: a tree is built by those that need one.
+    pub emitted: Option<JsonText>,
     /// The transformations that changed it, by name.
     pub transformations: Vec<String>,
 }

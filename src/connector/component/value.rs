@@ -57,6 +57,14 @@ impl Expression {
         self.in_scope(scope, |scope| self.template.evaluate_noting(scope, literals))
     }
 
+    /// The value as an added field has it that keeps the types of the record's own values.
+    ///
+    /// # Errors
+    /// When the evaluation fails.
+    pub fn keeping(&self, scope: &Scope) -> Result<Evaluated, ExpressionError> {
+        self.in_scope(scope, |scope| self.template.evaluate_keeping(scope))
+    }
+
     /// The value as a mapping's entry has it; `None` when the entry is left out.
     ///
     /// # Errors
@@ -82,6 +90,14 @@ impl Expression {
     /// When the evaluation fails.
     pub fn truth(&self, scope: &Scope) -> Result<bool, ExpressionError> {
         self.in_scope(scope, |scope| self.template.truth(scope))
+    }
+
+    /// Whether it holds, null not holding.
+    ///
+    /// # Errors
+    /// When the evaluation fails.
+    pub fn truth_native(&self, scope: &Scope) -> Result<bool, ExpressionError> {
+        self.in_scope(scope, |scope| self.template.truth_native(scope))
     }
 
     fn in_scope<T>(&self, scope: &Scope, work: impl FnOnce(&Scope) -> T) -> T {

@@ -32,6 +32,7 @@ pub use json::dynamic;
 pub use json::json;
 pub use json::lazy_json;
 pub use place::Place;
+pub use python::python_text;
 pub use scope::Scope;
 pub use scope::Slice;
 pub use template::Evaluated;

@@ -17,6 +17,11 @@ pub(super) fn text(value: &Value) -> String {
     out
 }
 
+/// `str(value)` of a JSON value.
+pub fn python_text(value: &serde_json::Value) -> String {
+    text(&super::json::dynamic(value))
+}
+
 /// Appends `str(value)`; a missing value is empty.
 pub(super) fn write_text(out: &mut String, value: &Value) {
     match (value.as_str(), Moment::of(value)) {

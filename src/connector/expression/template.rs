@@ -176,6 +176,19 @@ impl Template {
         }
     }
 
+    /// As [`Template::evaluate_noting`] with any literal, but the text that a single expression gave stays the text it is: an
+    /// identifier `35E876` no number. A text that the `string` filter has put in three quotes is read, for that is how it says so.
+    ///
+    /// # Errors
+    /// As [`Template::evaluate`].
+    pub fn evaluate_keeping(&self, scope: &Scope) -> Result<Evaluated, ExpressionError> {
+        match self.render(scope)? {
+            Rendered::Undefined => Err(ExpressionError::Undefined { template: self.source.clone() }),
+            Rendered::Text { text, single: true } if !text.starts_with("\"\"\"") => Ok(Evaluated { value: text.into(), coerced: false }),
+            rendered => Ok(self.typed(rendered, Literals::Any)),
+        }
+    }
+
     /// The value as a mapping's entry has it: nothing when the result is empty, null, or asks something of a missing value, and the
     /// entry is left out.
     ///
@@ -226,11 +239,25 @@ impl Template {
     /// # Errors
     /// When the evaluation fails; asking something of a missing value is false.
     pub fn truth(&self, scope: &Scope) -> Result<bool, ExpressionError> {
+        self.truth_with(scope, true)
+    }
+
+    /// As [`Template::truth`], but a single expression whose value is null does not hold.
+    ///
+    /// # Errors
+    /// As [`Template::truth`].
+    pub fn truth_native(&self, scope: &Scope) -> Result<bool, ExpressionError> {
+        self.truth_with(scope, false)
+    }
+
+    /// The reference engine takes null for true, because it decides by the text `None`.
+    fn truth_with(&self, scope: &Scope, null_holds: bool) -> Result<bool, ExpressionError> {
         let text_holds = |text: &str| Literal::read(text).map_or_else(|| literal::holds(text), |literal| literal.holds());
         Ok(match self.render(scope)? {
             Rendered::Undefined => false,
             Rendered::Source => text_holds(&self.source),
             Rendered::Text { text, .. } => text_holds(&text),
+            Rendered::Value(value) if value.is_none() && !null_holds => false,
             Rendered::Value(value) => literal::value_holds(&value).unwrap_or_else(|| text_holds(&python::text(&value))),
         })
     }

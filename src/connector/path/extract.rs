@@ -78,6 +78,21 @@ impl FieldPath {
         Ok(records)
     }
 
+    /// The elements of every list at this path below `record`, which lies in `body`.
+    ///
+    /// # Errors
+    /// When the record is no JSON.
+    pub fn elements_within(&self, body: &[u8], record: &Extracted) -> Result<Vec<Extracted>, PathError> {
+        let mut found = Vec::new();
+        find(body, record.clone(), &self.segments, &mut found)?;
+        let mut items = Vec::new();
+        for list in found.into_iter().filter(|found| raw::shape(&body[found.range.clone()]) == Shape::Array) {
+            let elements = elements(body, list.range)?.into_iter().enumerate();
+            items.extend(elements.map(|(position, range)| Extracted { range, pointer: format!("{}/{position}", list.pointer) }));
+        }
+        Ok(items)
+    }
+
     fn extract_one(&self, body: &[u8], whole: Extracted, records: &mut Vec<Extracted>) -> Result<(), PathError> {
         let mut found = Vec::new();
         find(body, whole, &self.segments, &mut found)?;
@@ -177,11 +192,11 @@ fn trimmed(body: &[u8], range: Range<usize>) -> Range<usize> {
 }
 
 /// Whether a JSON text is one that Python counts as false.
-pub(super) fn falsy(text: &[u8]) -> bool {
+pub(crate) fn falsy(text: &[u8]) -> bool {
     match text.first() {
         Some(b'n' | b'f') | None => true,
         Some(b'"') => text.len() == 2,
-        Some(b'{') => text[1..text.len() - 1].trim_ascii().is_empty(),
+        Some(b'{' | b'[') => text[1..text.len() - 1].trim_ascii().is_empty(),
         Some(b'-' | b'0'..=b'9') => {
             let mantissa = text.iter().take_while(|byte| !matches!(byte, b'e' | b'E'));
             mantissa.copied().all(|byte| matches!(byte, b'0' | b'-' | b'.'))

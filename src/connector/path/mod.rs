@@ -14,6 +14,7 @@ pub(crate) mod raw;
 
 pub use extract::Extracted;
 pub use extract::Found;
+pub(crate) use extract::falsy;
 
 use glob::Segment;
 
@@ -138,29 +139,48 @@ impl FieldPath {
         Ok(())
     }
 
-    /// Removes what the path matches; a removed element in the middle of a list leaves null. Nothing to remove is no error.
-    pub fn remove(&self, target: &mut Value) {
+    /// The first segment, when it can mean one member of an object only.
+    pub fn first_name(&self) -> Option<&str> {
+        self.segments.first().and_then(Segment::name).filter(|name| !glob::is_position(name))
+    }
+
+    /// Removes what the path matches; a removed element in the middle of a list leaves null. Nothing to remove is no error, and said.
+    pub fn remove(&self, target: &mut Value) -> bool {
         if let (Some(names), Value::Object(map)) = (self.names(), &mut *target)
             && let [name] = names.as_slice()
             && !glob::is_position(name)
         {
-            map.shift_remove(*name);
-            return;
+            return map.shift_remove(*name).is_some();
         }
-        self.places(target).iter().for_each(|place| remove_at(target, place));
+        let places = self.places(target);
+        places.iter().for_each(|place| remove_at(target, place));
+        !places.is_empty()
+    }
+
+    /// Removes every list that the path matches, later ones first; what else it matches stays.
+    pub fn remove_lists(&self, target: &mut Value) {
+        for place in self.places(target).into_iter().rev() {
+            if at(target, &place).is_some_and(Value::is_array) {
+                // Unlike [`FieldPath::remove`], an element within a list goes, and nothing takes its place.
+                take_out(target, &place);
+            }
+        }
     }
 
     /// Removes every scalar of `target`, at whatever place, for which `holds`.
     ///
     /// That the path plays no part is how the reference engine's path library treats a removal with a condition (read in its source).
-    pub fn remove_where(&self, target: &mut Value, mut holds: impl FnMut(&Value) -> bool) {
+    pub fn remove_where(&self, target: &mut Value, mut holds: impl FnMut(&Value) -> bool) -> bool {
+        let mut removed = false;
         let everywhere = FieldPath::new(["**"]);
         for place in everywhere.places(target) {
             let selected = at(target, &place).is_some_and(|value| !value.is_object() && !value.is_array() && holds(value));
             if selected {
                 remove_at(target, &place);
+                removed = true;
             }
         }
+        removed
     }
 
     /// The segments as names, when none is a pattern.
@@ -275,26 +295,36 @@ fn at<'v>(value: &'v Value, place: &[Step]) -> Option<&'v Value> {
 }
 
 fn remove_at(target: &mut Value, place: &[Step]) {
-    let Some((last, way)) = place.split_last() else { return };
-    let parent = way.iter().try_fold(target, |value, step| match (value, step) {
-        (Value::Object(map), Step::Key(key)) => map.get_mut(key),
-        (Value::Array(items), Step::Position(position)) => items.get_mut(*position),
-        _ => None,
-    });
+    let Some((parent, last)) = parent_of(target, place) else { return };
     match (parent, last) {
-        (Some(Value::Object(map)), Step::Key(key)) => {
-            map.shift_remove(key);
-        }
-        (Some(Value::Array(items)), Step::Position(position)) if position + 1 == items.len() => {
-            items.pop();
-        }
-        (Some(Value::Array(items)), Step::Position(position)) => {
+        (Value::Object(map), Step::Key(key)) => drop(map.shift_remove(key)),
+        (Value::Array(items), Step::Position(position)) if position + 1 == items.len() => drop(items.pop()),
+        (Value::Array(items), Step::Position(position)) => {
             if let Some(item) = items.get_mut(*position) {
                 *item = Value::Null;
             }
         }
         _ => {}
     }
+}
+
+fn take_out(target: &mut Value, place: &[Step]) {
+    match parent_of(target, place) {
+        Some((Value::Object(map), Step::Key(key))) => drop(map.shift_remove(key)),
+        Some((Value::Array(items), Step::Position(position))) if *position < items.len() => drop(items.remove(*position)),
+        _ => {}
+    }
+}
+
+/// What the last step of a place is a step of, and that step.
+fn parent_of<'v, 'p>(target: &'v mut Value, place: &'p [Step]) -> Option<(&'v mut Value, &'p Step)> {
+    let (last, way) = place.split_last()?;
+    let parent = way.iter().try_fold(target, |value, step| match (value, step) {
+        (Value::Object(map), Step::Key(key)) => map.get_mut(key),
+        (Value::Array(items), Step::Position(position)) => items.get_mut(*position),
+        _ => None,
+    })?;
+    Some((parent, last))
 }
 
 /// Visits every place below `value`, parents first; `visit` tells whether to go below.

@@ -10,13 +10,16 @@ use crate::connector::path::PathError;
 mod answer;
 mod cursor;
 mod error_policy;
+mod extraction;
 mod pager;
 mod partition;
 mod request;
+mod schema;
 mod selector;
 #[cfg(test)]
 mod support;
 mod token;
+mod transform;
 
 pub use answer::Answer;
 pub use answer::Headers;

@@ -125,7 +125,7 @@ impl Page {
     pub fn records(&self) -> impl Iterator<Item = Value> {
         let body = &self.answered.answer.body;
         self.selection.records.iter().filter_map(|record| match &record.emitted {
-            Some(emitted) => Some(emitted.clone()),
+            Some(emitted) => serde_json::from_str(emitted.as_str()).ok(),
             None => serde_json::from_slice(&body[record.range.clone()]).ok(),
         })
     }
