@@ -156,11 +156,20 @@ pub const ALL: &[&Description] = &[
     &requester::RequestBodyUrlEncodedForm::ABOUT,
     &requester::RequestOption::ABOUT,
     &requester::RequestPath::ABOUT,
+    &authenticator::ApiKey::ABOUT,
     &authenticator::ApiKeyAuthenticator::ABOUT,
     &authenticator::BasicHttpAuthenticator::ABOUT,
+    &authenticator::Bearer::ABOUT,
     &authenticator::BearerAuthenticator::ABOUT,
+    &authenticator::JwtAuthenticator::ABOUT,
+    &authenticator::JwtHeaders::ABOUT,
+    &authenticator::JwtPayload::ABOUT,
+    &authenticator::LegacySessionTokenAuthenticator::ABOUT,
     &authenticator::NoAuth::ABOUT,
     &authenticator::OAuthAuthenticator::ABOUT,
+    &authenticator::RefreshTokenUpdater::ABOUT,
+    &authenticator::SelectiveAuthenticator::ABOUT,
+    &authenticator::SessionTokenAuthenticator::ABOUT,
     &records::AddFields::ABOUT,
     &records::AddedFieldDefinition::ABOUT,
     &records::DpathExtractor::ABOUT,
@@ -223,7 +232,7 @@ mod tests {
                 assert!(field.doc.ends_with('.') && !field.accepts.is_empty(), "{}.{}", about.name, field.name);
             }
         }
-        let families: [&[&str]; 18] = [
+        let families: [&[&str]; 20] = [
             source::Check::NAMES,
             source::Stream::NAMES,
             source::Retriever::NAMES,
@@ -231,6 +240,8 @@ mod tests {
             requester::RequestBody::NAMES,
             requester::TokenPlacement::NAMES,
             authenticator::Authenticator::NAMES,
+            authenticator::ProfileAssertion::NAMES,
+            authenticator::SessionTokenPlacement::NAMES,
             records::Selector::NAMES,
             records::Extractor::NAMES,
             records::Filter::NAMES,

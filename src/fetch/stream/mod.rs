@@ -5,6 +5,7 @@
 
 mod access;
 mod ask;
+mod session;
 mod state;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::connection::gate::Permit;
+use crate::connector::component::requester::Requester;
 use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::source::Retriever;
 use crate::connector::component::source::SimpleRetriever;
@@ -42,6 +44,8 @@ use crate::record::FetchedPage;
 use crate::telemetry::activity::Activity;
 
 pub use self::access::Access;
+pub use self::session::ConnectionSessions;
+pub use self::session::Sessions;
 
 use self::ask::Answered;
 use self::ask::Asker;
@@ -98,8 +102,9 @@ pub async fn read(order: StreamOrder, pages: mpsc::Sender<FetchedPage>) -> Resul
     let partitions = Partition::all(routers, &scope).map_err(failed)?;
     let state = StreamState::new(order.state.clone(), !routers.is_empty());
     let selector = Selector::new(stream, scope.clone(), order.compat).map_err(failed)?;
-    let mut reading =
-        Reading { asker: Asker::new(&order, retriever, &scope), order: &order, stream, retriever, scope, selector, state, pages };
+    let Requester::HttpRequester(requester) = &retriever.requester;
+    let asker = Asker::new(&order, requester, &scope)?;
+    let mut reading = Reading { asker, order: &order, stream, retriever, scope, selector, state, pages };
     for partition in &partitions {
         if !reading.partition(partition).await? {
             break;
