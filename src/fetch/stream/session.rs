@@ -43,7 +43,10 @@ const LEGACY_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
 /// The sessions of all connections; a connection that nobody reads costs nothing. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Sessions(Arc<Mutex<HashMap<ConnectionKey, (Epoch, Weak<ConnectionSessions>)>>>);
+pub struct Sessions(Arc<Mutex<HashMap<ConnectionKey, Present>>>);
+
+/// The sessions of a connection that is read now, and the gate's epoch they belong to.
+type Present = (Epoch, Weak<ConnectionSessions>);
 
 /// The sessions of one connection, by what they log in with.
 #[derive(Debug, Default)]
