@@ -13,11 +13,6 @@ use crate::airbyte::tokens::AccessTokens;
 use crate::clock::Clock;
 use crate::connection::gate::Permit;
 use crate::connector::catalogue;
-use crate::connector::component::authenticator::Authenticator;
-use crate::connector::component::authenticator::OAuthAuthenticator;
-use crate::connector::component::requester::Requester;
-use crate::connector::component::source::DeclarativeStream;
-use crate::connector::component::source::Retriever;
 use crate::connector::definition::Connector;
 use crate::connector::expression::Scope;
 use crate::connector::expression::dynamic;
@@ -29,8 +24,10 @@ use crate::fetch::client;
 use crate::fetch::client::Client;
 use crate::fetch::egress::AllowedHosts;
 use crate::fetch::egress::Egress;
+use crate::fetch::grants::own_authenticator;
 use crate::fetch::retry::Policy;
 use crate::fetch::stream::Access;
+use crate::fetch::stream::Sessions;
 use crate::fetch::stream::StreamOrder;
 use crate::fetch::wait::Waits;
 use crate::secret::Secret;
@@ -62,6 +59,7 @@ pub struct Source {
     waits: Waits,
     budgets: Budgets,
     tokens: AccessTokens,
+    sessions: Sessions,
     activity: Arc<Activity>,
     stop: CancellationToken,
     permit: Permit,
@@ -92,6 +90,7 @@ impl Source {
             waits,
             budgets: Budgets::new(budget, options.clock.clone()),
             tokens: AccessTokens::new(options.clock.clone(), waits),
+            sessions: Sessions::default(),
             activity: Arc::new(Activity::new(&connector.name, Arc::new(Metrics::new()))),
             permit: Permit::of_no_connection(stop.clone()),
             stop,
@@ -130,12 +129,14 @@ impl Source {
     pub(super) fn order(&self, stream: &str, state: Option<Value>, config: &Config) -> Result<StreamOrder, AirbyteError> {
         let declared = self.connector.stream(stream).ok_or_else(|| AirbyteError::UnknownStream { stream: stream.to_owned() })?;
         let mut access = Access::of_config(config.value.clone(), config.secrets.iter().map(Secret::duplicate).collect());
-        if let Some(oauth) = oauth(declared) {
+        if let Some(oauth) = own_authenticator(declared.requesters().into_iter(), &config.value) {
             let mut scope = Scope::new(self.options.clock.clone());
             scope.set("config", dynamic(&config.value));
-            let renewer = self.tokens.renewer(oauth, &scope, &config.secrets, &self.client, &self.permit)?;
-            access = access.with_tokens(renewer, Vec::new());
+            if let Some(renewer) = self.tokens.renewer(oauth, &config.value, &scope, &config.secrets, &self.client, &self.permit)? {
+                access = access.with_tokens(renewer, Vec::new());
+            }
         }
+        access = access.with_sessions(self.sessions.of(&self.permit));
         let rules: Vec<Rule> = self.connector.treatment.budgets.iter().map(Rule::from).collect();
         Ok(StreamOrder {
             connector: self.connector.clone(),
@@ -164,16 +165,6 @@ impl Source {
             waits: self.waits,
             ..Policy::default()
         }
-    }
-}
-
-/// The OAuth authenticator of a stream, if it has one.
-fn oauth(stream: &DeclarativeStream) -> Option<&OAuthAuthenticator> {
-    let Retriever::SimpleRetriever(retriever) = &stream.retriever;
-    let Requester::HttpRequester(requester) = &retriever.requester;
-    match &requester.authenticator {
-        Some(Authenticator::OAuthAuthenticator(oauth)) => Some(oauth),
-        _ => None,
     }
 }
 

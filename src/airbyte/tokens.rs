@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 
 use crate::authorization::manifest_request::ManifestRequest;
 use crate::authorization::renewal::Change;
@@ -42,28 +43,29 @@ impl AccessTokens {
         AccessTokens { clock, waits, of: Mutex::default() }
     }
 
-    /// What gives the streams of `oauth` their tokens. `scope` has `config`.
+    /// What gives the streams of `oauth` their tokens; nothing when it has no endpoint. `scope` has `config`.
     ///
     /// # Errors
     /// When the authenticator cannot be evaluated.
     pub fn renewer(
         &self,
         oauth: &OAuthAuthenticator,
+        config: &Value,
         scope: &Scope,
         secrets: &[Secret<String>],
         client: &Client,
         permit: &Permit,
-    ) -> Result<Renewer, ReadingError> {
-        let plan = TokenPlan::new(oauth, scope)?;
+    ) -> Result<Option<Renewer>, ReadingError> {
+        let Some(plan) = TokenPlan::new(oauth, config, scope)? else { return Ok(None) };
         let key = asked(&plan);
-        let request = ManifestRequest::new(plan, oauth, secrets.iter().map(Secret::duplicate).collect());
-        let wire = Arc::new(TokenWire::new(client.clone(), AllowedHosts::of_urls([&request.url])));
+        let request = ManifestRequest { plan, hidden: secrets.iter().map(Secret::duplicate).collect() };
+        let wire = Arc::new(TokenWire::new(client.clone(), AllowedHosts::of_urls([request.url()])));
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         let renewers = of.entry(key).or_insert_with(|| {
             let renewers = Renewers::new(Arc::new(Memory::default()), self.clock.clone());
             if self.waits == Waits::Skipped { renewers.without_pause() } else { renewers }
         });
-        Ok(renewers.of(permit, Arc::new(Source::Manifest(request)), wire))
+        Ok(Some(renewers.of(permit, Arc::new(Source::Manifest(request)), wire)))
     }
 }
 

@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::connection::credential::Tokens;
 use crate::connection::gate::GateClosed;
 use crate::connection::gate::Permit;
+use crate::connector::reading::RefreshRefusal;
 use crate::ids::ConnectionKey;
 use crate::secret::Secret;
 
@@ -91,8 +92,16 @@ impl Call<'_> {
         request: WireRequest,
         names: &AnswerNames,
         lifetime_default: Option<Duration>,
+        refusal: &RefreshRefusal,
     ) -> Result<Tokens, AuthorizationError> {
-        let answer = settle(self.wire.post(request, self.permit).await).map_err(|fault| self.settled(fault))?;
+        let outcome = self.wire.post(request, self.permit).await;
+        if let Ok(answer) = &outcome
+            && refusal.is_said_by(answer.status, answer.body.expose())
+        {
+            let why = format!("the token endpoint refuses its refresh token with status {}", answer.status);
+            return Err(AuthorizationError::NeedsReauthorization { owner: self.owner(), why });
+        }
+        let answer = settle(outcome).map_err(|fault| self.settled(fault))?;
         Tokens::read(answer.body.expose(), names, lifetime_default, self.clock.now())
             .map_err(|what| AuthorizationError::OutcomeUnknown { owner: self.owner(), source: Arc::new(Unreadable(what)) })
     }

@@ -103,6 +103,15 @@ pub enum AuthorizationError {
         #[source]
         source: GateClosed,
     },
+    /// The manifest's own token request cannot be made from this configuration.
+    #[error("the token request of connection {owner} cannot be made from its configuration; see the cause")]
+    Unusable {
+        /// Whose credential.
+        owner: ConnectionKey,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
     /// The credential cannot be read or written.
     #[error("the credential of connection {owner} cannot be kept; see the cause")]
     Keeping {

@@ -8,9 +8,11 @@ use std::time::Duration;
 use url::Url;
 use url::form_urlencoded;
 
-use crate::connector::component::authenticator::GrantType;
-use crate::connector::component::authenticator::OAuthAuthenticator;
+use crate::clock::Timestamp;
+use crate::connection::credential::Tokens;
+use crate::connector::reading::ReadingError;
 use crate::connector::reading::TokenPlan;
+use crate::ids::Entropy;
 use crate::secret::Secret;
 
 use super::tokens::AnswerNames;
@@ -21,50 +23,79 @@ pub const LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
 
 /// A token request, templates already evaluated.
 pub struct ManifestRequest {
-    /// `token_refresh_endpoint`.
-    pub url: Url,
-    /// `refresh_request_headers`.
-    pub headers: Vec<(String, Secret<String>)>,
-    /// The form's fields, in order.
-    pub form: Vec<(String, Secret<String>)>,
-    /// The field that holds the refresh token, for a grant that spends one.
-    pub refresh_token_name: Option<String>,
-    /// The names in the answer.
-    pub answer: AnswerNames,
-    /// Secret config values that a template has put into [`ManifestRequest::url`].
+    /// What is asked.
+    pub plan: TokenPlan,
+    /// Secret config values that a template has put into the plan's address.
     pub hidden: Vec<Secret<String>>,
 }
 
 impl ManifestRequest {
-    /// The request that an authenticator plans. `hidden` are the secret config values, which its URL may hold.
-    pub fn new(plan: TokenPlan, oauth: &OAuthAuthenticator, hidden: Vec<Secret<String>>) -> Self {
-        let refresh_token_name = (oauth.grant_type == GrantType::RefreshToken).then(|| oauth.refresh_token_name.clone());
-        let answer = AnswerNames {
-            access_token: oauth.access_token_name.clone(),
-            expires_in: oauth.expires_in_name.clone(),
-            refresh_token: oauth.refresh_token_name.clone(),
-        };
-        Self { url: plan.url, headers: plan.headers, form: plan.form, refresh_token_name, answer, hidden }
+    /// Where it goes.
+    pub fn url(&self) -> &Url {
+        &self.plan.url
     }
 
     /// The refresh token of the configuration: what a credential without tokens begins with.
     pub fn configured_refresh_token(&self) -> Option<&Secret<String>> {
-        let name = self.refresh_token_name.as_ref()?;
-        self.form.iter().find(|(field, _)| field == name).map(|(_, value)| value)
+        let name = self.plan.refresh_token_field.as_ref()?;
+        self.plan.form.iter().find(|(field, _)| field == name).map(|(_, value)| value)
+    }
+
+    /// The access token of the configuration, with the refresh token that follows it.
+    pub(super) fn configured_tokens(&self, now: Timestamp) -> Option<Tokens> {
+        let given = self.plan.given.as_ref()?;
+        Some(Tokens {
+            access_token: given.token.duplicate(),
+            refresh_token: self.configured_refresh_token().map(Secret::duplicate),
+            expires_at: Some(given.expires_at.unwrap_or(Timestamp::UNIX_EPOCH)),
+            issued_at: now,
+            token_type: String::new(),
+            scopes: Vec::new(),
+            extra: Secret::new("{}".to_owned()),
+        })
+    }
+
+    /// The names of the answer's fields.
+    pub(super) fn names(&self) -> AnswerNames {
+        let names = &self.plan.names;
+        AnswerNames {
+            access_token: names.access_token.clone(),
+            expires_in: names.expires_in.clone(),
+            refresh_token: names.refresh_token.clone(),
+        }
     }
 
     /// The request with this refresh token in the place of the configured one.
-    pub(super) fn write(&self, refresh_token: Option<&Secret<String>>) -> WireRequest {
-        let current = |name: &String| refresh_token.filter(|_| self.refresh_token_name.as_ref() == Some(name));
-        let fields = self.form.iter().map(|(name, value)| (name.as_str(), current(name).unwrap_or(value).expose().as_str()));
-        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let mut headers: Vec<_> = self.headers.iter().map(|(name, value)| (name.clone(), value.duplicate())).collect();
+    ///
+    /// # Errors
+    /// When an assertion cannot be signed.
+    pub(super) fn write(&self, refresh_token: Option<&Secret<String>>, now: Timestamp) -> Result<WireRequest, ReadingError> {
+        let plan = &self.plan;
+        let current = |name: &String| refresh_token.filter(|_| plan.refresh_token_field.as_ref() == Some(name));
+        let fields = plan.form.iter().map(|(name, value)| (name.as_str(), current(name).unwrap_or(value).expose().as_str()));
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(fields);
+        if let Some((name, assertion)) = &plan.assertion {
+            form.append_pair(name, assertion.sign(now, &Entropy::system())?.expose());
+        }
+        let form = Secret::new(form.finish());
+        let mut hidden: Vec<_> = self.hidden.iter().map(Secret::duplicate).collect();
+        let mut url = plan.url.clone();
+        let body = if plan.in_query {
+            let query = [url.query().unwrap_or_default(), form.expose().as_str()].into_iter().filter(|part| !part.is_empty());
+            url.set_query(Some(&query.collect::<Vec<_>>().join("&")));
+            hidden.extend(plan.form.iter().map(|(name, value)| current(name).unwrap_or(value).duplicate()));
+            Secret::new(Vec::new())
+        } else {
+            Secret::new(form.expose().as_bytes().to_vec())
+        };
+        let mut headers: Vec<_> = plan.headers.iter().map(|(name, value)| (name.clone(), value.duplicate())).collect();
         for (name, value) in [("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json")] {
-            if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            let is_wanted = name == "Accept" || !plan.in_query;
+            if is_wanted && !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
                 headers.push((name.to_owned(), Secret::new(value.to_owned())));
             }
         }
-        let hidden = self.hidden.iter().map(Secret::duplicate).collect();
-        WireRequest { url: self.url.clone(), headers, body: Secret::new(form.into_bytes()), hidden }
+        Ok(WireRequest { url, headers, body, hidden })
     }
 }

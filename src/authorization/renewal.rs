@@ -21,6 +21,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::connection::credential::Renewal;
 use crate::connection::credential::Tokens;
 use crate::connection::gate::GateClosed;
@@ -111,7 +112,7 @@ impl Source {
         match self {
             Source::Provider(_) => true,
             Source::ClientCredentials(_) => false,
-            Source::Manifest(request) => request.refresh_token_name.is_some(),
+            Source::Manifest(request) => request.plan.refresh_token_field.is_some(),
         }
     }
 
@@ -120,6 +121,14 @@ impl Source {
         match self {
             Source::Provider(_) | Source::ClientCredentials(_) => None,
             Source::Manifest(request) => request.configured_refresh_token(),
+        }
+    }
+
+    /// The tokens that a credential without tokens begins with.
+    fn configured_tokens(&self, now: Timestamp) -> Option<Tokens> {
+        match self {
+            Source::Provider(_) | Source::ClientCredentials(_) => None,
+            Source::Manifest(request) => request.configured_tokens(now),
         }
     }
 
@@ -138,7 +147,13 @@ impl Source {
                 Err(AuthorizationError::NeedsReauthorization { owner: call.permit.owner(), why })
             }
             (Source::ClientCredentials(provider), _) => provider.client_credentials(call).await,
-            (Source::Manifest(request), token) => call.post(request.write(token), &request.answer, Some(LIFETIME_DEFAULT)).await,
+            (Source::Manifest(request), token) => {
+                let owner = call.permit.owner();
+                // Only an assertion can fail here: by the key of the configuration.
+                let written = request.write(token, call.clock.now());
+                let written = written.map_err(|source| AuthorizationError::Unusable { owner, source: Arc::new(source) })?;
+                call.post(written, &request.names(), Some(LIFETIME_DEFAULT), &request.plan.refusal).await
+            }
         }
     }
 }
@@ -290,7 +305,11 @@ impl Renewer {
                 return Ok((shared.ended, Arc::clone(held)));
             }
         }
-        let held = Arc::new(self.keeper.load(&self.permit).await.map_err(|error| self.keeping(error))?);
+        let mut held = self.keeper.load(&self.permit).await.map_err(|error| self.keeping(error))?;
+        if held.tokens.is_none() {
+            held.tokens = self.source.configured_tokens(self.clock.now());
+        }
+        let held = Arc::new(held);
         let mut shared = locked(&self.slot.shared);
         Ok((shared.ended, Arc::clone(shared.held.get_or_insert(held))))
     }
@@ -390,8 +409,8 @@ impl Renewer {
             Err(error) => error,
         };
         // Only these leave the refresh token unused for certain, or used without effect: the mark goes back.
-        use AuthorizationError::{Busy, Refused, Unreachable};
-        if spends && matches!(error, Unreachable { .. } | Busy { .. } | Refused { .. }) {
+        use AuthorizationError::{Busy, NeedsReauthorization, Refused, Unreachable};
+        if spends && matches!(error, Unreachable { .. } | Busy { .. } | Refused { .. } | NeedsReauthorization { .. }) {
             renewal = held.renewal;
             generation = match self.mark(generation, renewal).await {
                 Ok(generation) => generation,

@@ -13,7 +13,6 @@ use crate::connector::component::requester::Requester;
 use crate::connector::component::schema::SchemaLoader;
 use crate::connector::component::source::DeclarativeSource;
 use crate::connector::component::source::DeclarativeStream;
-use crate::connector::component::source::Retriever;
 use crate::connector::component::value::Expression;
 use crate::connector::expression::ExpressionError;
 use crate::connector::expression::Scope;
@@ -22,6 +21,7 @@ use crate::connector::expression::dynamic;
 use crate::connector::manifest;
 use crate::connector::problem::Code;
 use crate::connector::problem::Problem;
+use crate::connector::reading::chosen;
 use crate::connector::treatment::AuthorizationKind;
 use crate::connector::treatment::Treatment;
 use crate::connector::yaml::with_stack;
@@ -187,7 +187,7 @@ impl Connector {
         paths.extend(authorization.redirect_params.iter().map(|name| vec![name.clone()]));
         for authenticator in self.requesters().filter_map(|requester| requester.authenticator.as_ref()) {
             if let Authenticator::OAuthAuthenticator(_) = authenticator {
-                credentials(authenticator, &mut |expression| paths.extend(expression.template().config_paths().iter().cloned()));
+                authenticator.credentials(&mut |expression| paths.extend(expression.template().config_paths().iter().cloned()));
             }
         }
         paths.remove(&Vec::new());
@@ -202,7 +202,8 @@ impl Connector {
             marked_secret(&spec.connection_specification, &mut Vec::new(), &mut paths);
         }
         for authenticator in self.requesters().filter_map(|requester| requester.authenticator.as_ref()) {
-            credentials(authenticator, &mut |expression| paths.extend(expression.template().config_paths().iter().cloned()));
+            authenticator.credentials(&mut |expression| paths.extend(expression.template().config_paths().iter().cloned()));
+            authenticator.updated_paths(&mut |path| paths.extend([path.to_vec()]));
         }
         if let Some(authorization) = &self.treatment.authorization
             && !authorization.access_token_path.is_empty()
@@ -230,11 +231,7 @@ impl Connector {
             {
                 hosts.insert(self.host(address, "url_base", &scope)?);
             }
-            if let Some(Authenticator::OAuthAuthenticator(oauth)) = &requester.authenticator
-                && let Some(address) = &oauth.token_refresh_endpoint
-            {
-                hosts.insert(self.host(address, "token_refresh_endpoint", &scope)?);
-            }
+            self.credential_hosts(requester, config, &scope, &mut hosts)?;
         }
         if let Some(authorization) = &self.treatment.authorization {
             for (address, what) in [(&authorization.token_url, "token_url"), (&authorization.revoke_url, "revoke_url")] {
@@ -274,12 +271,36 @@ impl Connector {
         self.url(address, what, &scope)
     }
 
-    fn requesters(&self) -> impl Iterator<Item = &HttpRequester> {
-        self.manifest.declared().map(|stream| {
-            let Retriever::SimpleRetriever(retriever) = &stream.retriever;
-            let Requester::HttpRequester(requester) = &retriever.requester;
-            requester.as_ref()
-        })
+    /// The hosts that a requester's authenticator asks: token endpoints and logins. What the configuration does not choose asks none.
+    fn credential_hosts(
+        &self,
+        requester: &HttpRequester,
+        config: &Value,
+        scope: &Scope,
+        hosts: &mut BTreeSet<String>,
+    ) -> Result<(), ConnectorError> {
+        let chosen = requester.authenticator.as_ref().and_then(|authenticator| chosen(authenticator, config).ok());
+        match chosen {
+            Some(Authenticator::OAuthAuthenticator(oauth)) => {
+                if let Some(address) = &oauth.token_refresh_endpoint {
+                    hosts.insert(self.host(address, "token_refresh_endpoint", scope)?);
+                }
+            }
+            Some(Authenticator::SessionTokenAuthenticator(session)) => {
+                let Requester::HttpRequester(login) = &session.login_requester;
+                if let Some(address) = login.url.as_ref().or(login.url_base.as_ref()) {
+                    hosts.insert(self.host(address, "login_requester", scope)?);
+                }
+                self.credential_hosts(login, config, scope, hosts)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What every stream asks, and its parents.
+    pub fn requesters(&self) -> impl Iterator<Item = &HttpRequester> {
+        self.manifest.declared().flat_map(DeclarativeStream::requesters)
     }
 
     fn render(&self, expression: &Expression, what: &'static str, scope: &Scope) -> Result<String, ConnectorError> {
@@ -415,26 +436,6 @@ fn marked_secret(schema: &Value, path: &mut Vec<String>, found: &mut BTreeSet<Ve
         marked_secret(items, path, &mut within);
         if !within.is_empty() {
             found.insert(path.clone());
-        }
-    }
-}
-
-/// Calls `visit` for the expressions of an authenticator that hold credentials. Addresses, scopes and names of parameters are none.
-fn credentials<'a>(authenticator: &'a Authenticator, visit: &mut dyn FnMut(&'a Expression)) {
-    match authenticator {
-        Authenticator::NoAuth(_) => {}
-        Authenticator::ApiKeyAuthenticator(key) => visit(&key.api_token),
-        Authenticator::BearerAuthenticator(bearer) => visit(&bearer.api_token),
-        Authenticator::BasicHttpAuthenticator(basic) => {
-            visit(&basic.username);
-            basic.password.iter().for_each(visit);
-        }
-        Authenticator::OAuthAuthenticator(oauth) => {
-            let values = [&oauth.client_id, &oauth.client_secret, &oauth.refresh_token, &oauth.access_token_value];
-            values.into_iter().flatten().for_each(&mut *visit);
-            for nested in [&oauth.refresh_request_body, &oauth.refresh_request_headers].into_iter().flatten() {
-                nested.expressions(visit);
-            }
         }
     }
 }

@@ -17,19 +17,21 @@ use crate::clock::Clock;
 use crate::connection::gate::Permit;
 use crate::connector::component::authenticator::Authenticator;
 use crate::connector::component::authenticator::OAuthAuthenticator;
-use crate::connector::component::requester::Requester;
-use crate::connector::component::source::Retriever;
+use crate::connector::component::requester::HttpRequester;
 use crate::connector::definition::Connector;
 use crate::connector::definition::ConnectorError;
 use crate::connector::expression::Scope;
 use crate::connector::expression::dynamic;
 use crate::connector::reading::ReadingError;
 use crate::connector::reading::TokenPlan;
+use crate::connector::reading::chosen;
 use crate::connector::treatment::AuthorizationKind;
 use crate::fetch::client::Client;
 use crate::fetch::egress::AllowedHosts;
 use crate::fetch::egress::EgressError;
 use crate::fetch::egress::Rewrites;
+use crate::fetch::stream::ConnectionSessions;
+use crate::fetch::stream::Sessions;
 use crate::fetch::token_wire::TokenWire;
 use crate::secret::Secret;
 
@@ -74,6 +76,7 @@ pub struct Registration {
 pub struct Grants {
     client: Client,
     renewers: Renewers,
+    sessions: Sessions,
     registrations: Arc<BTreeMap<String, Registration>>,
     clock: Clock,
 }
@@ -81,7 +84,7 @@ pub struct Grants {
 impl Grants {
     /// Over the one client, the place where credentials are kept, and what the operator registered.
     pub fn new(client: Client, renewers: Renewers, registrations: BTreeMap<String, Registration>, clock: Clock) -> Self {
-        Grants { client, renewers, registrations: Arc::new(registrations), clock }
+        Grants { client, renewers, sessions: Sessions::default(), registrations: Arc::new(registrations), clock }
     }
 
     /// Whether connections of this connector are authorized by their customer at the application.
@@ -96,6 +99,11 @@ impl Grants {
     pub fn hosts(&self, connector: &Connector, config: &Value) -> Result<AllowedHosts, GrantsError> {
         let hosts = AllowedHosts::parse(connector.hosts(config, &self.clock)?)?;
         Ok(hosts.rewritten(self.rewrites(connector)))
+    }
+
+    /// The tokens of a connection's logins, shared by all who read it now.
+    pub fn sessions(&self, permit: &Permit) -> Arc<ConnectionSessions> {
+        self.sessions.of(permit)
     }
 
     fn rewrites(&self, connector: &Connector) -> Arc<Rewrites> {
@@ -142,24 +150,26 @@ impl Grants {
             let source = if Self::needs_customer(connector) { Source::Provider(provider) } else { Source::ClientCredentials(provider) };
             return Ok(Some(self.renewers.of(permit, Arc::new(source), wire)));
         }
-        let Some(oauth) = own_authenticator(connector) else { return Ok(None) };
+        let Some(oauth) = own_authenticator(connector.requesters(), config) else { return Ok(None) };
         let mut scope = Scope::new(self.clock.clone());
         scope.set("config", dynamic(config));
-        let hidden = secrets.iter().map(Secret::duplicate).collect();
-        let request = ManifestRequest::new(TokenPlan::new(oauth, &scope)?, oauth, hidden);
-        let wire = self.wire(connector, [&request.url]);
+        let Some(plan) = TokenPlan::new(oauth, config, &scope)? else { return Ok(None) };
+        let request = ManifestRequest { plan, hidden: secrets.iter().map(Secret::duplicate).collect() };
+        let wire = self.wire(connector, [request.url()]);
         Ok(Some(self.renewers.of(permit, Arc::new(Source::Manifest(request)), wire)))
     }
 }
 
-/// The OAuth authenticator of a manifest, if a stream has one.
-fn own_authenticator(connector: &Connector) -> Option<&OAuthAuthenticator> {
-    connector.manifest.declared().find_map(|stream| {
-        let Retriever::SimpleRetriever(retriever) = &stream.retriever;
-        let Requester::HttpRequester(requester) = &retriever.requester;
-        match &requester.authenticator {
-            Some(Authenticator::OAuthAuthenticator(oauth)) => Some(oauth.as_ref()),
-            _ => None,
-        }
-    })
+/// The OAuth authenticator that a configuration chooses among those of requesters and their logins, if there is one.
+pub fn own_authenticator<'c>(requesters: impl Iterator<Item = &'c HttpRequester>, config: &Value) -> Option<&'c OAuthAuthenticator> {
+    let mut found = None;
+    for requester in requesters {
+        requester.with_logins(&mut |requester| {
+            let own = requester.authenticator.as_ref().and_then(|authenticator| chosen(authenticator, config).ok());
+            if let Some(Authenticator::OAuthAuthenticator(oauth)) = own {
+                found.get_or_insert(oauth.as_ref());
+            }
+        });
+    }
+    found
 }

@@ -112,6 +112,7 @@ impl Sources {
         let hidden = texts(&secrets);
         let config = crate::connection::merged(self.connections.config(connection.key)?, secrets);
         let mut access = Access::of_config(config.clone(), hidden.iter().map(Secret::duplicate).collect());
+        access = access.with_sessions(self.grants.sessions(&permit));
         if let Some(renewer) = self.grants.renewer(&connector, &config, &hidden, &permit)? {
             let path = connector.treatment.authorization.as_ref().map(|authorization| authorization.access_token_path.clone());
             access = access.with_tokens(renewer, path.unwrap_or_default());

@@ -2,19 +2,38 @@
 
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use crate::connector::component::component;
 use crate::connector::component::family;
 use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Reader;
 use crate::connector::component::requester::RequestOption;
+use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::source::Stream;
 use crate::connector::component::value::Expression;
-use crate::connector::component::value::Scalar;
 use crate::connector::yaml::Node;
 
 family! {
     /// How a stream is cut into parts.
     PartitionRouter { ListPartitionRouter, SubstreamPartitionRouter, GroupingPartitionRouter, UnionPartitionRouter }
+}
+
+impl PartitionRouter {
+    /// Calls `visit` for every parent, not for the parents of these.
+    pub fn parents<'a>(&'a self, visit: &mut dyn FnMut(&'a DeclarativeStream)) {
+        match self {
+            PartitionRouter::ListPartitionRouter(_) => {}
+            PartitionRouter::SubstreamPartitionRouter(router) => {
+                for parent in &router.parent_stream_configs {
+                    let Stream::DeclarativeStream(stream) = &parent.stream;
+                    visit(stream);
+                }
+            }
+            PartitionRouter::GroupingPartitionRouter(router) => router.underlying_partition_router.parents(visit),
+            PartitionRouter::UnionPartitionRouter(router) => router.partition_routers.iter().for_each(|router| router.parents(visit)),
+        }
+    }
 }
 
 component! {
@@ -94,8 +113,8 @@ impl Accept for ExtraPath {
 /// The values of a list router.
 #[derive(Debug)]
 pub enum PartitionValues {
-    /// As written.
-    List(Vec<Scalar>),
+    /// As written; there are no expressions in a list.
+    List(Vec<Value>),
     /// An expression for a list.
     Expression(Expression),
 }

@@ -44,9 +44,6 @@ component! {
     DpathExtractor {
         /// The path; empty, the whole body.
         field_path: Vec<Expression> => FieldPath;
-<<<<<<< HEAD
-    } refused { record_expander }
-=======
         /// Lists within what is found, whose elements are the records.
         record_expander: Option<RecordExpander>;
     }
@@ -113,7 +110,6 @@ component! {
         /// Whether words such as `NA` and `null` stay text; else they are null, as an empty cell is.
         preserve_na_values: bool = false;
     }
->>>>>>> a2b3bdc
 }
 
 family! {

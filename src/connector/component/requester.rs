@@ -43,6 +43,31 @@ component! {
     } refused { fetch_properties_from_endpoint, query_properties, connect_timeout_in_seconds, read_timeout_in_seconds, use_tcp_keepalive }
 }
 
+impl HttpRequester {
+    /// Calls `visit` for this requester and for the logins of its authenticators, whichever of them a configuration chooses.
+    pub fn with_logins<'a>(&'a self, visit: &mut dyn FnMut(&'a HttpRequester)) {
+        visit(self);
+        if let Some(authenticator) = &self.authenticator {
+            authenticator.logins(&mut |login| login.with_logins(visit));
+        }
+    }
+
+    /// Calls `visit` for every expression of headers, parameters and body.
+    pub fn expressions<'a>(&'a self, visit: &mut dyn FnMut(&'a Expression)) {
+        let body = match &self.request_body {
+            Some(RequestBody::RequestBodyJsonObject(body)) => Some(&body.value),
+            Some(RequestBody::RequestBodyGraphQL(body)) => Some(&body.value),
+            Some(RequestBody::RequestBodyUrlEncodedForm(body)) => Some(&body.value),
+            Some(RequestBody::RequestBodyPlainText(body)) => Some(&body.value),
+            None => None,
+        };
+        let written = [&self.request_parameters, &self.request_headers, &self.request_body_json, &self.request_body_data];
+        for nested in written.into_iter().flatten().chain(body) {
+            nested.expressions(visit);
+        }
+    }
+}
+
 choice! {
     /// The verb of a request.
     Verb { Get = "GET", Post = "POST", Put = "PUT", Patch = "PATCH", Delete = "DELETE", Head = "HEAD", Options = "OPTIONS" }

@@ -15,6 +15,7 @@ use crate::connector::component::reader::Reader;
 use crate::connector::component::records::Decoder;
 use crate::connector::component::records::Selector;
 use crate::connector::component::records::Transformation;
+use crate::connector::component::requester::HttpRequester;
 use crate::connector::component::requester::Requester;
 use crate::connector::component::schema::SchemaLoader;
 use crate::connector::component::value::Scalar;
@@ -103,6 +104,19 @@ component! {
         /// Changes made to every record, in order.
         transformations: Vec<Transformation> = Vec::new();
     } refused { state_migrations, file_uploader }
+}
+
+impl DeclarativeStream {
+    /// What it asks, and its parents.
+    pub fn requesters(&self) -> Vec<&HttpRequester> {
+        let Retriever::SimpleRetriever(retriever) = &self.retriever;
+        let Requester::HttpRequester(requester) = &retriever.requester;
+        let mut requesters = vec![requester.as_ref()];
+        for router in retriever.partition_router.iter().flatten() {
+            router.parents(&mut |parent| requesters.extend(parent.requesters()));
+        }
+        requesters
+    }
 }
 
 family! {

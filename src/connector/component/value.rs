@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Reader;
+use crate::connector::datetime::Duration;
 use crate::connector::expression::Evaluated;
 use crate::connector::expression::ExpressionError;
 use crate::connector::expression::Literals;
@@ -250,6 +251,59 @@ impl Accept for Nested {
                 read.into_iter().collect::<Option<_>>().map(Nested::Map)
             }
             _ => Some(Nested::Literal(node.to_json())),
+        }
+    }
+}
+
+/// True, false, or an expression for one of them.
+#[derive(Debug)]
+pub enum Condition {
+    /// As written.
+    Literal(bool),
+    /// An expression.
+    Expression(Expression),
+}
+
+impl Condition {
+    /// Whether it holds.
+    ///
+    /// # Errors
+    /// When the evaluation fails.
+    pub fn truth(&self, scope: &Scope) -> Result<bool, ExpressionError> {
+        match self {
+            Condition::Literal(holds) => Ok(*holds),
+            Condition::Expression(expression) => expression.truth(scope),
+        }
+    }
+}
+
+impl Accept for Condition {
+    const ACCEPTS: &'static str = "true or false, or a text, which may hold expressions";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        match &node.tree {
+            Tree::Bool(holds) => Some(Condition::Literal(*holds)),
+            Tree::Text(_) => Expression::accept(node, reader).map(Condition::Expression),
+            _ => reader.wrong_kind(node, Self::ACCEPTS),
+        }
+    }
+}
+
+/// A duration of ISO 8601, such as `PT1H`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IsoDuration(pub Duration);
+
+impl Accept for IsoDuration {
+    const ACCEPTS: &'static str = "an ISO 8601 duration such as PT1H";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        let text = String::accept(node, reader)?;
+        match Duration::parse(&text) {
+            Ok(duration) => Some(IsoDuration(duration)),
+            Err(error) => {
+                reader.problem(Code::BadFormat, node.line, error.to_string());
+                None
+            }
         }
     }
 }

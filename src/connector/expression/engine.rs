@@ -103,7 +103,7 @@ pub(super) const TESTS: [&str; 27] = [
 ];
 
 /// The functions of the language.
-pub(super) const FUNCTIONS: [&str; 12] = [
+pub(super) const FUNCTIONS: [&str; 13] = [
     "now_utc",
     "today_utc",
     "today_with_timezone",
@@ -111,6 +111,7 @@ pub(super) const FUNCTIONS: [&str; 12] = [
     "day_delta",
     "duration",
     "format_datetime",
+    "json_loads",
     "str_to_datetime",
     "max",
     "min",

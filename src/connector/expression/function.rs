@@ -10,6 +10,7 @@ use minijinja::value::Kwargs;
 use minijinja::value::Rest;
 
 use super::filter;
+use super::json;
 use super::moment::Moment;
 use super::operator;
 use super::scope::Names;
@@ -34,6 +35,12 @@ pub(super) fn register(engine: &mut Environment<'static>) {
         Ok::<_, Error>(Moment::Duration(Duration::parse(text)?).value())
     });
     engine.add_function("format_datetime", format_datetime);
+    // The reference engine has it for the authenticator that signs tokens: keys come as a JSON text in the configuration.
+    engine.add_function("json_loads", |text: &Value| {
+        let text = text.as_str().ok_or_else(|| wrong_kind("json_loads", text))?;
+        let read = serde_json::from_str::<serde_json::Value>(text);
+        read.map(|value| json::dynamic(&value)).map_err(|_| operator::value_error("the text is no JSON"))
+    });
     engine.add_function("str_to_datetime", |text: &Value| Ok::<_, Error>(Moment::DateTime(str_to_datetime(text)?).value()));
     engine.add_function("max", |values: Rest<Value>| extreme(values.0, Ordering::Greater));
     engine.add_function("min", |values: Rest<Value>| extreme(values.0, Ordering::Less));

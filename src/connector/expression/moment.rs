@@ -11,6 +11,7 @@ use minijinja::ErrorKind;
 use minijinja::State;
 use minijinja::Value;
 use minijinja::value::DynObject;
+use minijinja::value::Kwargs;
 use minijinja::value::Object;
 use minijinja::value::ObjectRepr;
 use minijinja::value::from_args;
@@ -191,11 +192,32 @@ fn too_long() -> Error {
 
 /// `isoformat()`, with `separator` between date and time.
 fn iso(at: &DateTime, separator: char) -> String {
+    let fraction = if at.civil().subsec_nanosecond() / 1000 == 0 { "" } else { ".%f" };
+    iso_with(at, &separator.to_string(), &format!("%H:%M:%S{fraction}"))
+}
+
+/// `isoformat(sep, timespec)`: up to which unit the time is written.
+fn iso_in(at: &DateTime, separator: &str, unit: &str) -> Result<String, Error> {
+    let fraction = if at.civil().subsec_nanosecond() / 1000 == 0 { "" } else { ".%f" };
+    let milliseconds = format!("%H:%M:%S.{:03}", at.civil().subsec_nanosecond() / 1_000_000);
+    let automatic = format!("%H:%M:%S{fraction}");
+    let time = match unit {
+        "auto" => automatic.as_str(),
+        "hours" => "%H",
+        "minutes" => "%H:%M",
+        "seconds" => "%H:%M:%S",
+        "milliseconds" => milliseconds.as_str(),
+        "microseconds" => "%H:%M:%S.%f",
+        _ => return Err(operator::value_error("isoformat() does not know that unit")),
+    };
+    Ok(iso_with(at, separator, time))
+}
+
+fn iso_with(at: &DateTime, separator: &str, time: &str) -> String {
     let civil = at.civil();
-    let fraction = if civil.subsec_nanosecond() / 1000 == 0 { "" } else { ".%f" };
     let seconds = at.offset().seconds();
     let sign = if seconds < 0 { '-' } else { '+' };
-    let mut out = strftime(&civil, None, &format!("%Y-%m-%d{separator}%H:%M:%S{fraction}"));
+    let mut out = format!("{}{separator}{}", strftime(&civil, None, "%Y-%m-%d"), strftime(&civil, None, time));
     let _ = write!(out, "{sign}{:02}:{:02}", seconds.abs() / 3600, seconds.abs() / 60 % 60);
     out
 }
@@ -268,9 +290,15 @@ impl Object for Moment {
             let (format,): (&str,) = from_args(args)?;
             return self.strftime(format).map(Value::from).ok_or_else(unknown);
         }
+        if let (Moment::DateTime(at), "isoformat") = (&**self, method) {
+            let (separator, unit, kwargs): (Option<&str>, Option<&str>, Kwargs) = from_args(args)?;
+            let separator = kwargs.get::<Option<&str>>("sep")?.or(separator).unwrap_or("T");
+            let unit = kwargs.get::<Option<&str>>("timespec")?.or(unit).unwrap_or("auto");
+            kwargs.assert_all_used()?;
+            return iso_in(at, separator, unit).map(Value::from);
+        }
         let () = from_args(args)?;
         match (&**self, method) {
-            (Moment::DateTime(at), "isoformat") => Ok(Value::from(iso(at, 'T'))),
             (Moment::Date(date), "isoformat") => Ok(Value::from(date.to_string())),
             (Moment::DateTime(at), "timestamp") => Ok(Value::from(at.epoch_seconds())),
             (Moment::DateTime(at), "date") => Ok(Moment::Date(at.civil().date()).value()),

@@ -49,7 +49,7 @@ impl Headers {
         Value::from_object(HeaderValues { headers: self.clone(), links: None })
     }
 
-    /// The value of `headers` in a paginator, where `link` is parsed: `headers.link.next.url` (RFC 8288).
+    /// The value of `headers` in a paginator, where `link`, in lower case, is parsed: `headers.link.next.url` (RFC 8288).
     pub fn value_with_links(&self) -> Value {
         let link = self.get("link").unwrap_or_default();
         let links = links(&link).into_iter().map(|link| (link.key(), link.value())).collect();
@@ -67,7 +67,8 @@ impl Object for HeaderValues {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let name = key.as_str()?;
         match &self.links {
-            Some(links) if name.eq_ignore_ascii_case("link") => Some(links.clone()),
+            // Any other spelling is the header as it came, as in the reference engine.
+            Some(links) if name == "link" => Some(links.clone()),
             _ => self.headers.get(name).map(Value::from),
         }
     }

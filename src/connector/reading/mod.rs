@@ -8,9 +8,11 @@ use crate::connector::expression::ExpressionError;
 use crate::connector::path::PathError;
 
 mod answer;
+mod credential;
 mod cursor;
 mod error_policy;
 mod extraction;
+mod jwt;
 mod pager;
 mod partition;
 mod request;
@@ -23,6 +25,8 @@ mod transform;
 
 pub use answer::Answer;
 pub use answer::Headers;
+pub use credential::LegacyLogin;
+pub use credential::chosen;
 pub use cursor::Progress;
 pub use cursor::TimeCursor;
 pub use cursor::Window;
@@ -31,6 +35,7 @@ pub use error_policy::Meaning;
 pub use error_policy::Outcome;
 pub use error_policy::RETRY_TIME_MAX;
 pub use error_policy::Wait;
+pub use jwt::JwtPlan;
 pub use pager::Injection;
 pub use pager::PageSeen;
 pub use pager::Pager;
@@ -47,8 +52,12 @@ pub use request::PlacedSecret;
 pub use request::RequestPlan;
 pub use request::Requests;
 pub use request::SecretPlace;
+pub use request::text as python_text;
 pub use selector::Selection;
 pub use selector::Selector;
+pub use token::GivenToken;
+pub use token::RefreshRefusal;
+pub use token::TokenNames;
 pub use token::TokenPlan;
 
 /// Whether a reading reproduces the reference engine's mistakes.
@@ -100,6 +109,33 @@ pub enum ReadingError {
     /// An access token is needed and there is none.
     #[error("the stream needs an access token, and the connection has none; reconnect it")]
     NoAccessToken,
+    /// The configuration chooses no authenticator.
+    #[error("the configuration's `{path}` is {found}, but chooses one of {accepted}; check the configuration")]
+    Choice {
+        /// The path of the member that chooses.
+        path: String,
+        /// What it is, cut short.
+        found: String,
+        /// What it may be.
+        accepted: String,
+    },
+    /// A login's answer holds no token.
+    #[error("the login's answer holds no session token at `{path}`; check `session_token_path`, and the credentials")]
+    NoSessionToken {
+        /// Where it was looked for.
+        path: String,
+    },
+    /// The configuration has neither a good session token, nor name and password for a login.
+    #[error("the session token of the configuration is refused, and it has no name and password for a login; give either")]
+    NoLogin,
+    /// A token cannot be signed.
+    #[error("the token cannot be signed with {algorithm}: {why}; check the configuration's key")]
+    Signing {
+        /// The algorithm.
+        algorithm: &'static str,
+        /// What is wrong with the key, without any of it.
+        why: &'static str,
+    },
     /// The application leads in a circle.
     #[error(
         "the application gave the page token `{token}` a second time: its paging leads in a circle; correct the paginator, or tell the application's support"

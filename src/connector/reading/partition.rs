@@ -115,10 +115,7 @@ pub fn list(router: &ListPartitionRouter, scope: &Scope) -> Result<Vec<Partition
     let mut scope = scope.clone();
     scope.set_slice(&Slice::default());
     let values = match &router.values {
-        PartitionValues::List(values) => {
-            let values = values.iter().map(|value| value.value(&scope));
-            values.collect::<Result<Vec<_>, _>>().map_err(ReadingError::expression("values"))?
-        }
+        PartitionValues::List(values) => values.clone(),
         PartitionValues::Expression(expression) => match expression.value(&scope).map_err(ReadingError::expression("values"))? {
             Value::Array(values) => values,
             other => return Err(ReadingError::Value { field: "values", found: crate::ids::cut(&other.to_string()), needs: "a list" }),

@@ -2,7 +2,6 @@
 //!
 //! Source for how the parts are merged: the requester of airbyte-cdk (LOWCODE.md section 4.4).
 
-use data_encoding::BASE64;
 use serde_json::Map;
 use serde_json::Value;
 use url::Url;
@@ -10,7 +9,6 @@ use url::Url;
 use crate::connector::component::authenticator::Authenticator;
 use crate::connector::component::requester::HttpRequester;
 use crate::connector::component::requester::RequestBody;
-use crate::connector::component::requester::Requester;
 use crate::connector::component::value::Expression;
 use crate::connector::component::value::Nested;
 use crate::connector::expression::Literals;
@@ -20,6 +18,8 @@ use crate::connector::expression::dynamic;
 use crate::connector::reading::Injection;
 use crate::connector::reading::ReadingError;
 use crate::connector::reading::Target;
+use crate::connector::reading::counts_as_empty;
+use crate::connector::reading::credential;
 use crate::secret::Secret;
 
 /// One request, without its secrets.
@@ -76,17 +76,18 @@ pub enum SecretPlace {
 #[derive(Debug)]
 pub struct Requests<'a> {
     requester: &'a HttpRequester,
+    authenticator: Option<&'a Authenticator>,
     scope: Scope,
 }
 
 impl<'a> Requests<'a> {
-    /// The requests of a requester. `scope` has `config`.
-    pub fn new(Requester::HttpRequester(requester): &'a Requester, scope: Scope) -> Self {
-        Requests { requester, scope }
+    /// The requests of a requester with the authenticator that was chosen for it. `scope` has `config`.
+    pub fn new(requester: &'a HttpRequester, authenticator: Option<&'a Authenticator>, scope: Scope) -> Self {
+        Requests { requester, authenticator, scope }
     }
 
     /// The request for one page: `token` is the page's token, `path` the path that replaces the requester's own, `injections` what
-    /// paginator, cursor and router add. The access token is needed for an OAuth authenticator only.
+    /// paginator, cursor and router add. `secret` is what an OAuth grant, a login or a signature gave.
     ///
     /// # Errors
     /// When an expression fails, an address is none, or two parts set the same name.
@@ -96,7 +97,7 @@ impl<'a> Requests<'a> {
         token: Option<&Value>,
         path: Option<&str>,
         injections: &[Injection],
-        access_token: Option<&Secret<String>>,
+        secret: Option<&Secret<String>>,
     ) -> Result<RequestPlan, ReadingError> {
         let mut scope = self.scope.clone();
         let token = token.map_or(Value::Null, |token| Value::Object(Map::from_iter([("next_page_token".to_owned(), token.clone())])));
@@ -106,12 +107,27 @@ impl<'a> Requests<'a> {
         for injection in injections {
             parts.inject(&injection.target, injection.value.clone())?;
         }
-        let secrets = self.secrets(&scope, access_token)?;
+        let secrets = match self.authenticator {
+            Some(authenticator) => credential::secrets(authenticator, &scope, secret)?,
+            None => Vec::new(),
+        };
         for secret in &secrets {
             parts.refuse_occupied(&secret.place)?;
         }
         let mut url = self.address(&scope, path)?;
         parts.add_to_query(&mut url);
+        // The address of a next page may hold the credential already.
+        let is_there = |secret: &PlacedSecret| match &secret.place {
+            SecretPlace::Parameter(name) => {
+                url.query_pairs().any(|(known, value)| known == name.as_str() && value == secret.value.expose().as_str())
+            }
+            _ => false,
+        };
+        let secrets = secrets.into_iter().filter(|secret| !is_there(secret)).collect();
+        // An empty body is none.
+        if matches!(&parts.body, Body::Json(body) if counts_as_empty(body)) {
+            parts.body = Body::Empty;
+        }
         let method = self.requester.http_method.as_str();
         Ok(RequestPlan { method, url, headers: parts.headers, body: parts.body, secrets })
     }
@@ -163,51 +179,22 @@ impl<'a> Requests<'a> {
         };
         let refused = |text: &str| ReadingError::Address { text: crate::ids::cut(text) };
         let base = base.trim();
-        let path = path.trim().trim_start_matches('/');
+        let path = path.trim_matches(['\n', '\r', '\t']).trim_start_matches('/');
+        // Spaces at the end are part of it, but no part of a URL's text.
+        let shown = path.trim_end_matches(' ');
+        let path = format!("{shown}{}", "%20".repeat(path.len() - shown.len()));
         let whole = if path.is_empty() {
             Url::parse(base)
         } else {
             let slash = if base.ends_with('/') { "" } else { "/" };
-            Url::parse(&format!("{base}{slash}")).and_then(|base| base.join(path))
+            Url::parse(&format!("{base}{slash}")).and_then(|base| base.join(&path))
         };
-        let url = whole.map_err(|_| refused(base))?;
+        let mut url = whole.map_err(|_| refused(base))?;
+        if !path.is_empty() && !path.contains("://") {
+            single_slashes(&mut url);
+        }
         let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
         if is_web { Ok(url) } else { Err(refused(base)) }
-    }
-
-    /// What the authenticator adds.
-    fn secrets(&self, scope: &Scope, access_token: Option<&Secret<String>>) -> Result<Vec<PlacedSecret>, ReadingError> {
-        let render = |expression: &Expression, field| expression.text(scope).map_err(ReadingError::expression(field));
-        let authorization =
-            |value: String| vec![PlacedSecret { place: SecretPlace::Header("Authorization".to_owned()), value: Secret::new(value) }];
-        Ok(match &self.requester.authenticator {
-            None | Some(Authenticator::NoAuth(_)) => Vec::new(),
-            Some(Authenticator::BearerAuthenticator(bearer)) => {
-                authorization(format!("Bearer {}", render(&bearer.api_token, "api_token")?))
-            }
-            Some(Authenticator::BasicHttpAuthenticator(basic)) => {
-                let password = basic.password.as_ref().map(|password| render(password, "password")).transpose()?;
-                let pair = Secret::new(format!("{}:{}", render(&basic.username, "username")?, password.unwrap_or_default()));
-                authorization(format!("Basic {}", BASE64.encode(pair.expose().as_bytes())))
-            }
-            Some(Authenticator::OAuthAuthenticator(_)) => {
-                let token = access_token.ok_or(ReadingError::NoAccessToken)?;
-                authorization(format!("Bearer {}", token.expose()))
-            }
-            Some(Authenticator::ApiKeyAuthenticator(key)) => {
-                let place = match (&key.inject_into, &key.header) {
-                    (Some(option), _) => match Target::of(option, scope)? {
-                        Target::Parameter(name) => SecretPlace::Parameter(name),
-                        Target::Header(name) => SecretPlace::Header(name),
-                        Target::Form(name) => SecretPlace::Form(name),
-                        Target::Json(path) => SecretPlace::Json(path),
-                    },
-                    (None, Some(header)) => SecretPlace::Header(render(header, "header")?),
-                    (None, None) => SecretPlace::Header("Authorization".to_owned()),
-                };
-                vec![PlacedSecret { place, value: Secret::new(render(&key.api_token, "api_token")?) }]
-            }
-        })
     }
 }
 
@@ -329,6 +316,16 @@ impl Parts {
     }
 }
 
+/// Leaves out the empty segments of a path that was joined, but for the last, as the reference engine's join does.
+fn single_slashes(url: &mut Url) {
+    if url.path().contains("//") {
+        let path = url.path();
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let path = format!("/{}{}", segments.join("/"), if path.ends_with('/') { "/" } else { "" });
+        url.set_path(&path);
+    }
+}
+
 /// Writes into a JSON body; nothing when there is another value already, or no place for one.
 fn set(body: &mut Value, path: &[String], value: Value) -> Option<()> {
     let (last, way) = path.split_last()?;
@@ -353,7 +350,7 @@ fn entries(nested: &Nested, field: &'static str, scope: &Scope, literals: Litera
 }
 
 /// The text of a value in a request: as Python writes it.
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Bool(true) => "True".to_owned(),
@@ -368,6 +365,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::connector::component::requester::Requester;
     use crate::connector::reading::support::component;
     use crate::connector::reading::support::scope;
 
@@ -376,10 +374,18 @@ mod tests {
     }
 
     fn plan_with(yaml: &str, path: Option<&str>, injections: &[Injection]) -> Result<RequestPlan, ReadingError> {
-        let requester: Requester = component(yaml, "SimpleRetriever", "requester");
+        let Requester::HttpRequester(requester) = component(yaml, "SimpleRetriever", "requester");
         let mut slice = Slice::default();
         slice.interval.insert("start_time".into(), json!("2026-01-01"));
-        Requests::new(&requester, scope(&config())).plan(&slice, Some(&json!(7)), path, injections, Some(&Secret::new("t0ken".into())))
+        let authenticator =
+            requester.authenticator.as_ref().map(|authenticator| credential::chosen(authenticator, &config())).transpose()?;
+        Requests::new(&requester, authenticator, scope(&config())).plan(
+            &slice,
+            Some(&json!(7)),
+            path,
+            injections,
+            Some(&Secret::new("t0ken".into())),
+        )
     }
 
     fn plan(yaml: &str) -> RequestPlan {

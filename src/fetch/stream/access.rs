@@ -1,11 +1,14 @@
 //! How the requests of a stream are authorized: by the configuration alone, or by an access token that is renewed.
 
+use std::sync::Arc;
+
 use serde_json::Map;
 use serde_json::Value;
 
 use crate::authorization::renewal::Grant;
 use crate::authorization::renewal::Renewer;
 use crate::fetch::FetchError;
+use crate::fetch::stream::session::ConnectionSessions;
 use crate::secret::Secret;
 
 /// The configuration with its secrets, and where access tokens come from.
@@ -14,12 +17,19 @@ pub struct Access {
     secrets: Vec<Secret<String>>,
     renewer: Option<Renewer>,
     token_path: Vec<String>,
+    sessions: Arc<ConnectionSessions>,
 }
 
 impl Access {
     /// A connection whose configuration holds all it needs. `secrets` are the values that no recorded URL may show.
     pub fn of_config(config: Value, secrets: Vec<Secret<String>>) -> Self {
-        Access { config, secrets, renewer: None, token_path: Vec::new() }
+        Access { config, secrets, renewer: None, token_path: Vec::new(), sessions: Arc::default() }
+    }
+
+    /// A connection whose logins are shared with others who read it.
+    #[must_use]
+    pub fn with_sessions(self, sessions: Arc<ConnectionSessions>) -> Self {
+        Access { sessions, ..self }
     }
 
     /// A connection with tokens: the access token goes to `token_path` of the configuration, where the manifest looks for
@@ -34,6 +44,11 @@ impl Access {
     /// The configuration without an access token.
     pub fn config(&self) -> &Value {
         &self.config
+    }
+
+    /// The tokens of logins.
+    pub(super) fn sessions(&self) -> &ConnectionSessions {
+        &self.sessions
     }
 
     /// The values that no recorded URL may show, the access token's among them.

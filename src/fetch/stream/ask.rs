@@ -5,21 +5,26 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use reqwest::Method;
 use serde_json::Map;
 use serde_json::Value;
 
 use crate::authorization::renewal::Grant;
-use crate::connector::component::requester::Requester;
-use crate::connector::component::source::SimpleRetriever;
+use crate::connector::component::authenticator::Authenticator;
+use crate::connector::component::authenticator::JwtAuthenticator;
+use crate::connector::component::requester::HttpRequester;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
 use crate::connector::expression::dynamic;
 use crate::connector::reading;
 use crate::connector::reading::Answer;
+use crate::connector::reading::Compat;
 use crate::connector::reading::ErrorPolicy;
 use crate::connector::reading::Headers;
 use crate::connector::reading::Injection;
+use crate::connector::reading::JwtPlan;
+use crate::connector::reading::LegacyLogin;
 use crate::connector::reading::Meaning;
 use crate::connector::reading::ReadingError;
 use crate::connector::reading::RequestPlan;
@@ -28,6 +33,7 @@ use crate::connector::reading::SecretPlace;
 use crate::connector::reading::Wait as Asked;
 use crate::fetch::FetchError;
 use crate::fetch::client::Incoming;
+use crate::fetch::egress::AllowedHosts;
 use crate::fetch::request::Body;
 use crate::fetch::request::Request;
 use crate::fetch::request::Text;
@@ -35,7 +41,10 @@ use crate::fetch::retry::Attempt;
 use crate::fetch::retry::Policy;
 use crate::fetch::retry::attempts;
 use crate::fetch::stream::StreamOrder;
+use crate::fetch::stream::session::LegacySession;
+use crate::fetch::stream::session::Login;
 use crate::fetch::wait::patience;
+use crate::ids::Entropy;
 use crate::record::Exchange;
 use crate::secret::Secret;
 use crate::telemetry::activity::Wait;
@@ -57,33 +66,81 @@ pub(super) struct Answered {
     pub ignored: bool,
 }
 
-/// Asks for the pages of one stream.
+/// Asks by one requester: for the pages of a stream, or for a login.
 pub(super) struct Asker<'a> {
     order: &'a StreamOrder,
-    requester: &'a Requester,
+    requester: &'a HttpRequester,
+    authenticator: Option<&'a Authenticator>,
+    authority: Authority<'a>,
     policy: ErrorPolicy<'a>,
     retries: Policy,
     scope: Scope,
+    /// Whether all that is sent counts as secret.
+    is_login: bool,
     /// The scope with the access token that was used last.
     granted: Mutex<Option<(Secret<String>, Scope)>>,
     /// The wait before the next attempt.
     pause: Mutex<Option<Waiting>>,
 }
 
+/// What gives the credential of a request that the configuration does not hold.
+enum Authority<'a> {
+    /// Nothing: the configuration does.
+    Config,
+    /// The connection's tokens.
+    Tokens,
+    /// A login.
+    Login(Box<Login<'a>>),
+    /// A login of the older kind.
+    Legacy(LegacySession<'a>),
+    /// A signature.
+    Signature(&'a JwtAuthenticator),
+}
+
+/// What a request is authorized with.
+struct Credential {
+    /// The connection's access token.
+    grant: Option<Grant>,
+    /// What the authenticator places into the request.
+    secret: Option<Secret<String>>,
+}
+
 impl<'a> Asker<'a> {
-    pub fn new(order: &'a StreamOrder, retriever: &'a SimpleRetriever, scope: &Scope) -> Self {
-        let Requester::HttpRequester(http) = &retriever.requester;
-        let policy = ErrorPolicy::new(http.error_handler.as_ref(), scope.clone(), order.compat);
+    /// # Errors
+    /// When the configuration chooses no authenticator.
+    pub fn new(order: &'a StreamOrder, requester: &'a HttpRequester, scope: &Scope) -> Result<Self, FetchError> {
+        let failed = |source| FetchError::Reading { stream: order.stream.clone(), source: Box::new(source) };
+        let policy = ErrorPolicy::new(requester.error_handler.as_ref(), scope.clone(), order.compat);
         let retries = Policy { attempts_max: policy.retries() + 1, elapsed_max: reading::RETRY_TIME_MAX, ..order.retries.clone() };
-        Asker {
+        let authenticator = requester.authenticator.as_ref().map(|authenticator| reading::chosen(authenticator, order.access.config()));
+        let authenticator = authenticator.transpose().map_err(failed)?;
+        let authority = match authenticator {
+            Some(Authenticator::OAuthAuthenticator(_)) => Authority::Tokens,
+            Some(Authenticator::SessionTokenAuthenticator(session)) => Authority::Login(Box::new(Login::new(order, session, scope)?)),
+            Some(Authenticator::LegacySessionTokenAuthenticator(legacy)) => {
+                let base = requester.url_base.as_ref().or(requester.url.as_ref());
+                Authority::Legacy(LegacySession::new(order, LegacyLogin::new(legacy, base, scope).map_err(failed)?))
+            }
+            Some(Authenticator::JwtAuthenticator(jwt)) => Authority::Signature(jwt),
+            _ => Authority::Config,
+        };
+        Ok(Asker {
             order,
-            requester: &retriever.requester,
+            requester,
+            authenticator,
+            authority,
             policy,
             retries,
             scope: scope.clone(),
+            is_login: false,
             granted: Mutex::new(None),
             pause: Mutex::new(None),
-        }
+        })
+    }
+
+    /// As [`Asker::new`], for a login.
+    pub fn of_login(order: &'a StreamOrder, requester: &'a HttpRequester, scope: &Scope) -> Result<Self, FetchError> {
+        Ok(Asker { is_login: true, ..Self::new(order, requester, scope)? })
     }
 
     /// Asks until an answer passes.
@@ -92,34 +149,24 @@ impl<'a> Asker<'a> {
         attempts(&self.retries, &order.clock, &order.permit, |number| self.attempt(page, number)).await
     }
 
+    /// As [`Asker::ask`], for a login that a request waits for: an asker may stand within another.
+    pub fn ask_boxed<'s>(&'s self, page: &'s Page<'_>) -> BoxFuture<'s, Result<Answered, FetchError>> {
+        Box::pin(self.ask(page))
+    }
+
     /// One attempt. Everything that must be fresh is taken here: the token, the budget's cell, the permit's epoch.
     async fn attempt(&self, page: &Page<'_>, number: u32) -> Attempt<Answered> {
         if self.pause.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
             self.order.activity.retried();
         }
-        let waiting = self.order.activity.waiting(Wait::Token);
-        let granted = self.order.access.grant().await;
-        drop(waiting);
-        let grant = match granted {
-            Ok(grant) => grant,
+        let credential = match self.credential().await {
+            Ok(credential) => credential,
             Err(error) if error.is_transient() => return self.again(number, error, None),
             Err(error) => return Attempt::Failed(error),
         };
-        let mut outcome = self.send(page, grant.as_ref()).await;
-        if let (Ok(incoming), Some(grant)) = (&outcome, &grant)
-            && incoming.status == 401
-        {
-            // The one renewal that a refusal causes; a second refusal says that the connection needs its customer.
-            outcome = match self.order.access.refused(grant).await {
-                Ok(renewed) => match self.send(page, renewed.as_ref()).await {
-                    Ok(incoming) if incoming.status == 401 => match &renewed {
-                        Some(renewed) => self.order.access.refused(renewed).await.and(Ok(incoming)),
-                        None => Ok(incoming),
-                    },
-                    other => other,
-                },
-                Err(error) => Err(error),
-            };
+        let mut outcome = self.send(page, &credential).await;
+        if matches!(&outcome, Ok(incoming) if incoming.status == 401) && self.order.compat == Compat::Safe {
+            outcome = self.after_refusal(page, credential, outcome).await;
         }
         match outcome {
             Ok(incoming) => self.judge(incoming, number),
@@ -128,13 +175,60 @@ impl<'a> Asker<'a> {
         }
     }
 
-    async fn send(&self, page: &Page<'_>, grant: Option<&Grant>) -> Result<Incoming, FetchError> {
+    /// What the next request is authorized with.
+    async fn credential(&self) -> Result<Credential, FetchError> {
+        let waiting = self.order.activity.waiting(Wait::Token);
+        let grant = self.order.access.grant().await?;
+        let secret = match &self.authority {
+            Authority::Config => None,
+            Authority::Tokens => grant.as_ref().map(|grant| grant.token().duplicate()),
+            Authority::Login(login) => Some(login.token().await?),
+            Authority::Legacy(legacy) => Some(legacy.token().await?),
+            Authority::Signature(jwt) => {
+                let plan = JwtPlan::new(jwt, &self.scope_with(grant.as_ref())).map_err(|source| self.failed(source))?;
+                Some(plan.sign(self.order.clock.now(), &Entropy::system()).map_err(|source| self.failed(source))?)
+            }
+        };
+        drop(waiting);
+        Ok(Credential { grant, secret })
+    }
+
+    /// The one repetition that a refused credential causes, with a new one. A second refusal of a token says that the connection
+    /// needs its customer.
+    async fn after_refusal(
+        &self,
+        page: &Page<'_>,
+        credential: Credential,
+        refusal: Result<Incoming, FetchError>,
+    ) -> Result<Incoming, FetchError> {
+        let session = match &self.authority {
+            Authority::Login(login) => Some(login.session()),
+            Authority::Legacy(legacy) => Some(legacy.session()),
+            Authority::Config | Authority::Tokens | Authority::Signature(_) => None,
+        };
+        if let (Some(session), Some(token)) = (session, &credential.secret) {
+            session.refused(token).await;
+            return self.send(page, &self.credential().await?).await;
+        }
+        let Some(grant) = credential.grant else { return refusal };
+        let renewed = self.order.access.refused(&grant).await?;
+        let secret = renewed.as_ref().map(|grant| grant.token().duplicate()).filter(|_| matches!(self.authority, Authority::Tokens));
+        let credential = Credential { grant: renewed, secret };
+        let again = self.send(page, &credential).await?;
+        if let (401, Some(renewed)) = (again.status, &credential.grant) {
+            self.order.access.refused(renewed).await?;
+        }
+        Ok(again)
+    }
+
+    async fn send(&self, page: &Page<'_>, credential: &Credential) -> Result<Incoming, FetchError> {
         let order = self.order;
-        let scope = self.scope_with(grant);
-        let requests = Requests::new(self.requester, scope);
-        let token = grant.map(Grant::token);
-        let plan = requests.plan(page.slice, page.token, page.path.as_deref(), page.injections, token);
-        let request = request(plan.map_err(|source| self.failed(source))?, order.access.secrets(grant), &order.hosts)?;
+        let scope = self.scope_with(credential.grant.as_ref());
+        let requests = Requests::new(self.requester, self.authenticator, scope);
+        let plan = requests.plan(page.slice, page.token, page.path.as_deref(), page.injections, credential.secret.as_ref());
+        let mut hidden = order.access.secrets(credential.grant.as_ref());
+        hidden.extend(credential.secret.as_ref().map(Secret::duplicate));
+        let request = request(plan.map_err(|source| self.failed(source))?, hidden, &order.hosts, self.is_login)?;
         let waiting = order.activity.waiting(Wait::Budget);
         order.budget.acquire(&order.permit).await?;
         drop(waiting);
@@ -215,16 +309,19 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// The request of a plan, its secrets in their places.
-fn request(plan: RequestPlan, hidden: Vec<Secret<String>>, hosts: &crate::fetch::egress::AllowedHosts) -> Result<Request, FetchError> {
+/// The request of a plan, its secrets in their places; of a login, all of the body is one.
+fn request(plan: RequestPlan, hidden: Vec<Secret<String>>, hosts: &AllowedHosts, is_login: bool) -> Result<Request, FetchError> {
     let method = Method::from_bytes(plan.method.as_bytes()).unwrap_or(Method::GET);
     let mut request = Request { hidden, credential_hosts: Some(hosts.clone()), ..Request::new(method, plan.url) };
     request.headers.extend(plan.headers.into_iter().map(|(name, value)| (name, Text::Plain(value))));
     let mut body = match plan.body {
         reading::Body::Empty => Body::Empty,
-        reading::Body::Form(fields) => Body::Form(fields.into_iter().map(|(name, value)| (name, Text::Plain(value))).collect()),
-        reading::Body::Text(text) => Body::Bytes { content_type: "text/plain; charset=utf-8".into(), bytes: text.into(), secret: false },
-        reading::Body::Json(value) => json_body(&value, false),
+        reading::Body::Form(fields) => {
+            let text = |value| if is_login { Text::Secret(Secret::new(value)) } else { Text::Plain(value) };
+            Body::Form(fields.into_iter().map(|(name, value)| (name, text(value))).collect())
+        }
+        reading::Body::Text(text) => Body::Bytes { content_type: "text/plain; charset=utf-8".into(), bytes: text.into(), secret: is_login },
+        reading::Body::Json(value) => json_body(&value, is_login),
     };
     let mut json = None;
     for secret in plan.secrets {

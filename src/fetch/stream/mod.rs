@@ -9,6 +9,7 @@ mod access;
 mod ask;
 mod pages;
 mod route;
+mod session;
 mod source;
 
 use std::sync::Arc;
@@ -39,6 +40,8 @@ use crate::record::FetchedPage;
 use crate::telemetry::activity::Activity;
 
 pub use self::access::Access;
+pub use self::session::ConnectionSessions;
+pub use self::session::Sessions;
 
 use self::pages::Page;
 use self::pages::Pages;
@@ -102,11 +105,13 @@ pub async fn read(order: StreamOrder, pages: mpsc::Sender<FetchedPage>) -> Ended
     };
     let mut scope = Scope::new(order.clock.clone());
     scope.set("config", dynamic(order.access.config())).set_slice(&Slice::default());
-    let wide = connector.manifest.concurrency(&scope);
-    let source = Source::new(&order, stream, scope, order.state.as_ref());
-    let (source, wide) = match source.and_then(|source| Ok((source, wide.map_err(ReadingError::expression("concurrency_level"))?))) {
-        Ok(ready) => ready,
+    let wide = match connector.manifest.concurrency(&scope).map_err(ReadingError::expression("concurrency_level")) {
+        Ok(wide) => wide,
         Err(error) => return failed(order.unreadable(error)),
+    };
+    let source = match Source::new(&order, stream, scope, order.state.as_ref()) {
+        Ok(source) => source,
+        Err(error) => return failed(error),
     };
     let outlet = Outlet { pages, closed_since: 0 };
     let reading = Reading { order: &order, source: &source, outlet: Mutex::new(outlet) };

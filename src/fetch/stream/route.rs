@@ -51,9 +51,10 @@ struct Parent<'a> {
 
 impl<'a> Route<'a> {
     /// The route of a router. `state` is the child's, which holds those of its parents.
-    pub fn new(order: &'a StreamOrder, router: &'a PartitionRouter, scope: &Scope, state: Option<&Value>) -> Result<Self, ReadingError> {
+    pub fn new(order: &'a StreamOrder, router: &'a PartitionRouter, scope: &Scope, state: Option<&Value>) -> Result<Self, FetchError> {
+        let failed = |error| order.unreadable(error);
         let kind = match router {
-            PartitionRouter::ListPartitionRouter(router) => Kind::List(list(router, scope)?),
+            PartitionRouter::ListPartitionRouter(router) => Kind::List(list(router, scope).map_err(failed)?),
             PartitionRouter::SubstreamPartitionRouter(router) => {
                 let parents = router.parent_stream_configs.iter().map(|parent| Parent::new(order, parent, scope, state));
                 Kind::Parents(parents.collect::<Result<_, _>>()?)
@@ -62,7 +63,7 @@ impl<'a> Route<'a> {
                 Kind::Groups { router, of: Box::new(Route::new(order, &router.underlying_partition_router, scope, state)?) }
             }
             PartitionRouter::UnionPartitionRouter(router) => {
-                let field = router.partition_field.text(scope).map_err(ReadingError::expression("partition_field"))?;
+                let field = router.partition_field.text(scope).map_err(ReadingError::expression("partition_field")).map_err(failed)?;
                 let of = router.partition_routers.iter().map(|router| Route::new(order, router, scope, state));
                 Kind::Union { field, of: of.collect::<Result<_, _>>()? }
             }
@@ -174,12 +175,13 @@ impl<'a> Route<'a> {
 }
 
 impl<'a> Parent<'a> {
-    fn new(order: &'a StreamOrder, parent: &'a ParentStreamConfig, scope: &Scope, state: Option<&Value>) -> Result<Self, ReadingError> {
+    fn new(order: &'a StreamOrder, parent: &'a ParentStreamConfig, scope: &Scope, state: Option<&Value>) -> Result<Self, FetchError> {
         let Stream::DeclarativeStream(stream) = &parent.stream;
-        let own = if parent.incremental_dependency { state_of::parent(state, stream, scope)? } else { None };
+        let failed = |error| order.unreadable(error);
+        let own = if parent.incremental_dependency { state_of::parent(state, stream, scope).map_err(failed)? } else { None };
         Ok(Parent {
             source: Source::new(order, stream, scope.clone(), own.as_ref())?,
-            rule: ParentRule::new(parent, scope)?,
+            rule: ParentRule::new(parent, scope).map_err(failed)?,
             is_kept: parent.incremental_dependency,
         })
     }

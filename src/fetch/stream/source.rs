@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::connector::component::partition::PartitionRouter;
+use crate::connector::component::requester::Requester;
 use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::source::Retriever;
 use crate::connector::component::source::SimpleRetriever;
@@ -55,18 +56,20 @@ pub(super) struct Cut {
 
 impl<'a> Source<'a> {
     /// The stream at the state of its last reading, with its parents at the states that this one holds of them.
-    pub fn new(order: &'a StreamOrder, stream: &'a DeclarativeStream, scope: Scope, state: Option<&Value>) -> Result<Self, ReadingError> {
+    pub fn new(order: &'a StreamOrder, stream: &'a DeclarativeStream, scope: Scope, state: Option<&Value>) -> Result<Self, FetchError> {
         let Retriever::SimpleRetriever(retriever) = &stream.retriever;
         let routers = retriever.partition_router.as_deref().unwrap_or_default();
         let routes = routers.iter().map(|router| Route::new(order, router, &scope, state)).collect::<Result<Vec<_>, _>>()?;
         let groups = matches!(routers, [PartitionRouter::GroupingPartitionRouter(_)]);
         let sync = stream.incremental_sync.as_ref();
-        let progress = Progress::new(sync, scope.clone(), state, (!routers.is_empty(), groups), order.clock.now(), order.compat)?;
+        let progress = Progress::new(sync, scope.clone(), state, (!routers.is_empty(), groups), order.clock.now(), order.compat);
+        let failed = |error| order.unreadable(error);
+        let Requester::HttpRequester(requester) = &retriever.requester;
         Ok(Source {
-            asker: Asker::new(order, retriever, &scope),
-            selector: Selector::new(stream, scope.clone(), order.compat)?,
+            asker: Asker::new(order, requester, &scope)?,
+            selector: Selector::new(stream, scope.clone(), order.compat).map_err(failed)?,
             routes,
-            progress: Mutex::new(progress),
+            progress: Mutex::new(progress.map_err(failed)?),
             order,
             stream,
             retriever,

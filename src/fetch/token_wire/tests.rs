@@ -48,6 +48,9 @@ use crate::clock::Timestamp;
 use crate::connection::credential::Renewal;
 use crate::connection::credential::Tokens;
 use crate::connection::test_gate::TestGates;
+use crate::connector::reading::RefreshRefusal;
+use crate::connector::reading::TokenNames;
+use crate::connector::reading::TokenPlan;
 use crate::connector::treatment::ClientAuth;
 use crate::digest::Digest;
 use crate::fetch::client::Options;
@@ -552,14 +555,18 @@ async fn a_manifest_renews_by_its_own_words() {
     world.server.lock().expect("server").refresh = "configured".into();
     *world.memory.held.lock().expect("held") = Some(Held { generation: 1, tokens: None, renewal: Renewal::Settled });
     let field = |name: &str, value: &str| (name.to_owned(), Secret::new(value.to_owned()));
-    let request = ManifestRequest {
+    let plan = TokenPlan {
         url: world.provider().token_url,
         headers: Vec::new(),
         form: vec![field("grant_type", "refresh_token"), field("refresh_token", "configured"), field("audience", "api")],
-        refresh_token_name: Some("refresh_token".into()),
-        answer: AnswerNames::default(),
-        hidden: Vec::new(),
+        in_query: false,
+        assertion: None,
+        refresh_token_field: Some("refresh_token".into()),
+        names: TokenNames { access_token: "access_token".into(), expires_in: "expires_in".into(), refresh_token: "refresh_token".into() },
+        refusal: RefreshRefusal { statuses: vec![400], key: "error".into(), values: vec!["invalid_grant".into()] },
+        given: None,
     };
+    let request = ManifestRequest { plan, hidden: Vec::new() };
     let source = Arc::new(Source::Manifest(request));
     let renewer = || world.renewers().of(&world.gates.permit(OWNER), Arc::clone(&source), Arc::clone(&world.wire) as _);
     // There is no old access token to try after a lost answer: the refresh token once more, and no oftener.

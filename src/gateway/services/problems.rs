@@ -132,7 +132,9 @@ impl From<AuthorizationError> for Problem {
         let reason = error.to_string();
         match error {
             Error::UnknownState | Error::CodeMissing { .. } | Error::Issuer { .. } => Problem::Malformed { reason },
-            Error::Denied { .. } | Error::Configuration { .. } | Error::Closed { .. } => Problem::StateConflict { reason },
+            Error::Denied { .. } | Error::Configuration { .. } | Error::Unusable { .. } | Error::Closed { .. } => {
+                Problem::StateConflict { reason }
+            }
             Error::NeedsReauthorization { .. }
             | Error::Refused { .. }
             | Error::Busy { .. }
