@@ -262,7 +262,7 @@ mod tests {
                 assert!(!about.refused.contains(&field.name), "{}.{} is run, and refused", about.name, field.name);
             }
         }
-        let families: [&[&str]; 20] = [
+        let families: [&[&str]; 22] = [
             source::Check::NAMES,
             source::Stream::NAMES,
             source::Retriever::NAMES,
