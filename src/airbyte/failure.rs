@@ -3,7 +3,11 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
+use crate::airbyte::message;
 use crate::authorization::AuthorizationError;
+use crate::clock::Timestamp;
 use crate::connector::definition::ConnectorError;
 use crate::connector::problem::Problem;
 use crate::connector::reading::ReadingError;
@@ -97,6 +101,11 @@ impl Kind {
 }
 
 impl AirbyteError {
+    /// The message that says on standard output why a command was not carried out.
+    pub fn message(&self, at: Timestamp) -> Value {
+        message::error(None, self.kind(), &told(self, &[]), at)
+    }
+
     /// Who has to act.
     pub(super) fn kind(&self) -> Kind {
         match self {
