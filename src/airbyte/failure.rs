@@ -73,6 +73,9 @@ pub enum AirbyteError {
         /// Its name.
         stream: String,
     },
+    /// Whoever started the reading ended it.
+    #[error("the reading was stopped by a signal; what was written is complete up to the last state, read on from there")]
+    Stopped,
     /// The reading ended early.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -111,6 +114,7 @@ impl AirbyteError {
         match self {
             AirbyteError::Manifest(_) | AirbyteError::Client { .. } => Kind::System,
             AirbyteError::Fetch(error) => kind(error),
+            AirbyteError::Stopped => Kind::Transient,
             _ => Kind::Config,
         }
     }

@@ -47,7 +47,11 @@ impl Source {
     pub async fn read(&self, config: Value, catalog: &Catalog, states: &States, outlet: &Outlet) -> Result<Ended, ReadError> {
         let config = self.config(config)?;
         let mut incomplete = 0;
-        for configured in &catalog.streams {
+        for (position, configured) in catalog.streams.iter().enumerate() {
+            if self.is_stopped() {
+                incomplete += catalog.streams.len() - position;
+                break;
+            }
             let stream = &configured.stream.name;
             let state = states.of(stream).cloned();
             if let Err(error) = self.stream(stream, state, &config, outlet).await? {
@@ -93,8 +97,10 @@ impl Source {
             }
         };
         outlet.message(&message::log(Level::Info, &format!("stream {stream}: {count} records were written")))?;
-        if let Some(failure) = ended.failure {
-            return Ok(Err(failure.into()));
+        match ended.failure {
+            None => {}
+            Some(_) if self.is_stopped() => return Ok(Err(AirbyteError::Stopped)),
+            Some(failure) => return Ok(Err(failure.into())),
         }
         outlet.message(&message::status(stream, Status::Complete, clock.now()))?;
         Ok(Ok(()))

@@ -104,6 +104,11 @@ impl Source {
         self.stop.cancel();
     }
 
+    /// Whether readings are to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Takes a configuration.
     ///
     /// # Errors
