@@ -329,3 +329,50 @@ async fn a_client_that_goes_away_is_no_error() {
     child.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
     assert_eq!((code, errors.as_str()), (Some(0), ""));
 }
+
+/// What a person types into PyAirbyte.
+const PYAIRBYTE: &str = r#"
+import json, sys
+import airbyte
+folder = sys.argv[1]
+source = airbyte.get_source("source-shop", config=json.load(open(folder + "/config.json")), local_executable=folder + "/source-shop")
+source.check()
+source.select_streams(["orders", "items"])
+cache = airbyte.caches.DuckDBCache(db_path=folder + "/cache.duckdb")
+reads = [source.read(cache=cache) for _ in range(2)]
+print("RESULT", json.dumps({
+    "available": source.get_available_streams(),
+    "read": [read.processed_records for read in reads],
+    "cached": {name: len(list(stream)) for name, stream in reads[-1].streams.items()},
+}))
+"#;
+
+/// Goal: PyAirbyte, a client that we did not write, reads a manifest through the binary, twice. Method: the python named by
+/// `HEADGATE_PYAIRBYTE` (made by `python3 -m venv V && V/bin/pip install airbyte`), and a wrapper that names the manifest.
+#[tokio::test(flavor = "multi_thread")]
+async fn pyairbyte_reads_a_manifest() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(python) = std::env::var_os("HEADGATE_PYAIRBYTE") else {
+        println!("skipped: HEADGATE_PYAIRBYTE names no python that has PyAirbyte");
+        return;
+    };
+    let shop = shop().await;
+    let schema = "schema_loader: {type: InlineSchemaLoader, schema: {type: object, properties: {order: {type: integer}}}}";
+    let manifest = MANIFEST.replace("    primary_key: [order, line]\n", &format!("    primary_key: [order, line]\n    {schema}\n"));
+    let client = Client::new(&manifest, &json!({"url": shop.url(), "key": KEY}));
+    let binary = env!("CARGO_BIN_EXE_headgate");
+    let manifest = client.folder.path().join("manifest.yaml");
+    let script = format!("#!/bin/sh\nexec '{binary}' airbyte \"$@\" --manifest-path '{}' --allow-loopback\n", manifest.display());
+    let wrapper = client.write("source-shop", &script);
+    std::fs::set_permissions(wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(python);
+    command.args(["-c", PYAIRBYTE]).arg(client.folder.path()).current_dir(client.folder.path()).stdin(Stdio::null());
+    command.envs([("DO_NOT_TRACK", "1"), ("AIRBYTE_OFFLINE_MODE", "1"), ("AIRBYTE_LOGGING_ROOT", "logs")]);
+    let output = command.output().await.unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let result = text.lines().find_map(|line| line.strip_prefix("RESULT ")).unwrap_or_else(|| panic!("{text}\n{errors}"));
+    let result: Value = serde_json::from_str(result).unwrap();
+    assert_eq!(result["available"], json!(["orders", "items", "refused"]));
+    assert_eq!(result["read"], json!([6, 3]), "the second reading begins with the newest order");
+    assert_eq!(result["cached"]["orders"], 4);
+}
