@@ -35,7 +35,7 @@ impl Source {
         tokio::pin!(reading);
         tokio::select! {
             biased;
-            read = &mut reading => Ok(read?),
+            read = &mut reading => read.failure.map_or(Ok(()), |failure| Err(failure.into())),
             _ = pages.recv() => Ok(()),
         }
     }
