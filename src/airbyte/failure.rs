@@ -73,6 +73,14 @@ pub enum AirbyteError {
         /// Its name.
         stream: String,
     },
+    /// A stream that needs what is not run here.
+    #[error("the stream `{stream}` is not run here: {problem}; take it out of the catalog")]
+    RefusedStream {
+        /// Its name.
+        stream: String,
+        /// The first reason.
+        problem: Problem,
+    },
     /// Whoever started the reading ended it.
     #[error("the reading was stopped by a signal; what was written is complete up to the last state, read on from there")]
     Stopped,
@@ -112,7 +120,7 @@ impl AirbyteError {
     /// Who has to act.
     pub(super) fn kind(&self) -> Kind {
         match self {
-            AirbyteError::Manifest(_) | AirbyteError::Client { .. } => Kind::System,
+            AirbyteError::Manifest(_) | AirbyteError::Client { .. } | AirbyteError::RefusedStream { .. } => Kind::System,
             AirbyteError::Fetch(error) => kind(error),
             AirbyteError::Stopped => Kind::Transient,
             _ => Kind::Config,

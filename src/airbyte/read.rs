@@ -44,8 +44,9 @@ impl Source {
     ///
     /// # Errors
     /// When standard output cannot be written; when the configuration does not fit.
-    pub async fn read(&self, config: Value, catalog: &Catalog, states: &States, outlet: &Outlet) -> Result<Ended, ReadError> {
+    pub async fn read(&self, config: Value, catalog: &Catalog, states: &States) -> Result<Ended, ReadError> {
         let config = self.config(config)?;
+        let outlet = &self.outlet;
         let mut incomplete = 0;
         for (position, configured) in catalog.streams.iter().enumerate() {
             if self.is_stopped() {
@@ -54,7 +55,7 @@ impl Source {
             }
             let stream = &configured.stream.name;
             let state = states.of(stream).cloned();
-            if let Err(error) = self.stream(stream, state, &config, outlet).await? {
+            if let Err(error) = self.stream(stream, state, &config).await? {
                 let text = told(&error, &config.secrets);
                 let now = self.options.clock.now();
                 outlet.message(&message::error(Some(stream), error.kind(), &text, now))?;
@@ -66,14 +67,8 @@ impl Source {
     }
 
     /// Reads one stream, and says how that begins and, unless it fails, ends.
-    async fn stream(
-        &self,
-        stream: &str,
-        state: Option<Value>,
-        config: &Config,
-        outlet: &Outlet,
-    ) -> Result<Result<(), AirbyteError>, OutletError> {
-        let clock = &self.options.clock;
+    async fn stream(&self, stream: &str, state: Option<Value>, config: &Config) -> Result<Result<(), AirbyteError>, OutletError> {
+        let (clock, outlet) = (&self.options.clock, &self.outlet);
         outlet.message(&message::status(stream, Status::Started, clock.now()))?;
         let order = match self.order(stream, state.clone().filter(has_cursor), config) {
             Ok(order) => order,

@@ -183,6 +183,7 @@ pub struct Renewers {
     keeper: Arc<dyn Keeper>,
     clock: Clock,
     pause: Duration,
+    is_early: bool,
     slots: Arc<Mutex<HashMap<ConnectionKey, Weak<Slot>>>>,
 }
 
@@ -211,18 +212,25 @@ pub struct Renewer {
     permit: Permit,
     clock: Clock,
     pause: Duration,
+    is_early: bool,
 }
 
 impl Renewers {
     /// Over the place where credentials are kept.
     pub fn new(keeper: Arc<dyn Keeper>, clock: Clock) -> Self {
-        Self { keeper, clock, pause: PAUSE_AFTER_FAILURE, slots: Arc::default() }
+        Self { keeper, clock, pause: PAUSE_AFTER_FAILURE, is_early: true, slots: Arc::default() }
     }
 
     /// Without a pause after a failure, nor the one that the endpoint asks for: where waits are skipped.
     #[must_use]
     pub fn without_pause(self) -> Self {
         Self { pause: Duration::ZERO, ..self }
+    }
+
+    /// Without renewing a token before its end, as the reference engine does not.
+    #[must_use]
+    pub fn without_margin(self) -> Self {
+        Self { is_early: false, ..self }
     }
 
     /// The renewer of the permit's connection. All that are alive at once share one flight.
@@ -243,6 +251,7 @@ impl Renewers {
             permit: permit.clone(),
             clock: self.clock.clone(),
             pause: self.pause,
+            is_early: self.is_early,
         }
     }
 }
@@ -319,7 +328,9 @@ impl Renewer {
     fn usable(&self, held: &Held) -> Option<Grant> {
         let tokens = with_access_token(held)?;
         let renewable = !self.source.spends_refresh_token() || tokens.refresh_token.is_some();
-        let wanted = tokens.is_due(self.clock.now()) && renewable && held.renewal == Renewal::Settled;
+        let now = self.clock.now();
+        let is_due = if self.is_early { tokens.is_due(now) } else { tokens.is_past(now) };
+        let wanted = is_due && renewable && held.renewal == Renewal::Settled;
         (!wanted).then(|| granted(tokens, false))
     }
 

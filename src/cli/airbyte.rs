@@ -118,14 +118,14 @@ impl Airbyte {
 
     async fn answered(self, outlet: &Outlet, stop: CancellationToken) -> Result<(), Failure> {
         match self {
-            Airbyte::Spec(common) => written(outlet.message(&common.source(stop)?.spec())),
+            Airbyte::Spec(common) => written(outlet.message(&common.source(outlet, stop)?.spec())),
             Airbyte::Check(check) => {
-                let source = check.common.source(stop)?;
+                let source = check.common.source(outlet, stop)?;
                 let config = airbyte::config(&check.config)?;
                 written(outlet.message(&source.check(config).await))
             }
             Airbyte::Discover(discover) => {
-                let source = discover.common.source(stop)?;
+                let source = discover.common.source(outlet, stop)?;
                 let config = discover.config.as_deref().map(airbyte::config).transpose()?;
                 written(outlet.message(&source.discover(config)?))
             }
@@ -142,23 +142,23 @@ fn written(outcome: Result<(), OutletError>) -> Result<(), Failure> {
 }
 
 impl Common {
-    fn source(&self, stop: CancellationToken) -> Result<Source, AirbyteError> {
+    fn source(&self, outlet: &Outlet, stop: CancellationToken) -> Result<Source, AirbyteError> {
         let compat = match self.compat {
             Compat::Strict => reading::Compat::Strict,
             Compat::Safe => reading::Compat::Safe,
         };
         let clock = self.now.map_or(Clock::System, Clock::manual);
-        Source::open(&self.manifest_path, Options { compat, clock, allow_loopback: self.allow_loopback }, stop)
+        Source::open(&self.manifest_path, Options { compat, clock, allow_loopback: self.allow_loopback }, outlet.clone(), stop)
     }
 }
 
 impl Read {
     async fn carry_out(self, outlet: &Outlet, stop: CancellationToken) -> Result<(), Failure> {
-        let source = self.common.source(stop)?;
+        let source = self.common.source(outlet, stop)?;
         let config = airbyte::config(&self.config)?;
         let catalog = Catalog::read(&self.catalog)?;
         let states = self.state.as_deref().map_or_else(|| Ok(States::default()), States::read)?;
-        match source.read(config, &catalog, &states, outlet).await {
+        match source.read(config, &catalog, &states).await {
             Ok(ended) if ended.incomplete == 0 => Ok(()),
             Ok(ended) => Err(Failure::outcome(format!("{} of {} streams are incomplete", ended.incomplete, catalog.streams.len()))),
             Err(ReadError::Refused(error)) => Err(error.into()),

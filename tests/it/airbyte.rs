@@ -80,7 +80,8 @@ impl Told {
     }
 
     fn statuses(&self, stream: &str) -> Vec<&str> {
-        let traces = self.of_kind("TRACE").into_iter().filter(|trace| trace["type"] == "STREAM_STATUS").map(|trace| &trace["stream_status"]);
+        let traces =
+            self.of_kind("TRACE").into_iter().filter(|trace| trace["type"] == "STREAM_STATUS").map(|trace| &trace["stream_status"]);
         traces.filter(|status| status["stream_descriptor"]["name"] == stream).map(|status| status["status"].as_str().unwrap()).collect()
     }
 

@@ -510,7 +510,7 @@ mod tests {
             (json!("abc"), Literals::Any, json!("abc"), false),
         ] {
             let evaluated = template.evaluate_noting(&scope(json!({ "id": id })), literals).expect("it evaluates");
-            assert_eq!(evaluated, Evaluated { value, coerced }, "{id}");
+            assert_eq!(evaluated, Evaluated { boundless: value.is_null(), value, coerced }, "{id}");
         }
         assert_eq!(template.native(&scope(json!({ "id": "35E876" }))).expect("it evaluates"), "35E876");
     }
