@@ -21,7 +21,6 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::clock::Timestamp;
 use crate::connection::credential::Renewal;
 use crate::connection::credential::Tokens;
 use crate::connection::gate::GateClosed;
@@ -125,10 +124,10 @@ impl Source {
     }
 
     /// The tokens that a credential without tokens begins with.
-    fn configured_tokens(&self, now: Timestamp) -> Option<Tokens> {
+    fn configured_tokens(&self) -> Option<Tokens> {
         match self {
             Source::Provider(_) | Source::ClientCredentials(_) => None,
-            Source::Manifest(request) => request.configured_tokens(now),
+            Source::Manifest(request) => request.configured_tokens(),
         }
     }
 
@@ -316,7 +315,7 @@ impl Renewer {
         }
         let mut held = self.keeper.load(&self.permit).await.map_err(|error| self.keeping(error))?;
         if held.tokens.is_none() {
-            held.tokens = self.source.configured_tokens(self.clock.now());
+            held.tokens = self.source.configured_tokens();
         }
         let held = Arc::new(held);
         let mut shared = locked(&self.slot.shared);

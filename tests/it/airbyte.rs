@@ -274,6 +274,27 @@ async fn malformed_files_are_refused() {
     assert_eq!(shop.seen().len(), 0);
 }
 
+/// Goal: a stream that needs custom Python is named, and the others are read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_not_run_is_named() {
+    let shop = shop().await;
+    let client = client_of(&shop);
+    let refused = "path: refused}, record_selector: {$ref: \"#/definitions/selector\"}}";
+    let manifest = MANIFEST
+        .replace(refused, "path: refused}, record_selector: {extractor: {type: CustomRecordExtractor, class_name: shop.Extractor}}}");
+    assert_ne!(manifest, MANIFEST);
+    client.write("manifest.yaml", &manifest);
+    client.catalog(&[("refused", "full_refresh"), ("items", "full_refresh")]);
+    let told = client.tell(&READ).await;
+    assert_eq!((told.code, told.data("items").len(), told.failures().len()), (Some(1), 2, 1), "{}", told.errors);
+    let message = told.failures()[0]["message"].as_str().unwrap();
+    assert!(message.contains("`refused` is not run here") && message.contains("HG"), "{message}");
+    assert_eq!(told.statuses("refused"), ["STARTED", "INCOMPLETE"]);
+    let discovered = client.tell(&["discover"]).await;
+    let names: Vec<&Value> = discovered.of_kind("CATALOG")[0]["streams"].as_array().unwrap().iter().map(|stream| &stream["name"]).collect();
+    assert_eq!(names, ["orders", "items"]);
+}
+
 /// Pages without end: each leads to the next.
 async fn endless() -> Server {
     Server::start(|asked: &Asked| {
@@ -331,6 +352,50 @@ async fn a_client_that_goes_away_is_no_error() {
     assert_eq!((code, errors.as_str()), (Some(0), ""));
 }
 
+/// Goal: a refresh token that is good once is not lost: the client gets its successor before it is used, and goes on from it.
+/// Method: an application whose refresh tokens are numbered, two streams, two readings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_refresh_token_is_handed_back() {
+    let shop = Server::start(|asked: &Asked| match asked.path.as_str() {
+        "/token" => {
+            let used = asked.form().into_iter().find(|(name, _)| name == "refresh_token").map(|(_, token)| token).unwrap_or_default();
+            let number: u32 = used.trim_start_matches("refresh-").parse().unwrap();
+            let next = number + 1;
+            Reply::json(&json!({"access_token": format!("access-{next}"), "refresh_token": format!("refresh-{next}"), "expires_in": 600}))
+        }
+        _ => {
+            let known = asked.header("authorization").is_some_and(|header| header.starts_with("Bearer access-"));
+            Reply::json(&json!({"data": [{"id": 1}]})).status(if known { 200 } else { 401 })
+        }
+    })
+    .await;
+    let plain = "{type: ApiKeyAuthenticator, api_token: \"{{ config['key'] }}\", inject_into: {type: RequestOption, inject_into: request_parameter, field_name: key}}";
+    let oauth = "{type: OAuthAuthenticator, token_refresh_endpoint: \"{{ config['url'] }}/token\", client_id: \"{{ config['id'] }}\", client_secret: \"{{ config['key'] }}\", refresh_token: \"{{ config['credentials']['refresh_token'] }}\", refresh_token_updater: {}}";
+    let manifest = MANIFEST.replace(plain, oauth);
+    assert_ne!(manifest, MANIFEST);
+    let config = json!({"url": shop.url(), "key": KEY, "id": "us", "credentials": {"refresh_token": "refresh-1"}});
+    let client = Client::new(&manifest, &config);
+    client.catalog(&[("items", "full_refresh"), ("refused", "full_refresh")]);
+    let first = client.tell(&[&READ[..], &["--now", "2026-11-24T10:00:00Z"]].concat()).await;
+    assert_eq!((first.code, first.failures().len()), (Some(0), 0), "{}", first.errors);
+    assert_eq!(shop.seen_at("/token").len(), 1, "the streams share a token");
+    let control = first.of_kind("CONTROL");
+    assert_eq!((control.len(), &control[0]["type"]), (1, &json!("CONNECTOR_CONFIG")));
+    let handed = &control[0]["connectorConfig"]["config"];
+    let credentials = json!({"refresh_token": "refresh-2", "access_token": "access-2", "token_expiry_date": "2026-11-24T10:10:00+00:00"});
+    assert_eq!((&handed["credentials"], &handed["id"]), (&credentials, &json!("us")));
+    let position = |kind: &str| first.messages.iter().position(|message| message["type"] == kind).unwrap();
+    assert!(position("CONTROL") < position("RECORD"), "before the token is used");
+
+    client.write("config.json", &handed.to_string());
+    let soon = client.tell(&[&READ[..], &["--now", "2026-11-24T10:09:30Z"]].concat()).await;
+    assert_eq!((soon.code, soon.of_kind("CONTROL").len()), (Some(0), 0), "strict uses a token to its end");
+    let early = client.tell(&[&READ[..], &["--now", "2026-11-24T10:09:30Z", "--compat", "safe"]].concat()).await;
+    let handed = &early.of_kind("CONTROL")[0]["connectorConfig"]["config"];
+    assert_eq!((early.code, &handed["credentials"]["refresh_token"]), (Some(0), &json!("refresh-3")), "safe renews before it");
+    assert!(!first.errors.contains("access-") && !first.errors.contains("refresh-"));
+}
+
 /// What a person types into PyAirbyte.
 const PYAIRBYTE: &str = r#"
 import json, sys
@@ -358,7 +423,8 @@ async fn pyairbyte_reads_a_manifest() {
         return;
     };
     let shop = shop().await;
-    let schema = "schema_loader: {type: InlineSchemaLoader, schema: {type: object, properties: {order: {type: integer}}}}";
+    let schema =
+        "schema_loader: {type: InlineSchemaLoader, schema: {type: object, properties: {order: {type: integer}, line: {type: integer}}}}";
     let manifest = MANIFEST.replace("    primary_key: [order, line]\n", &format!("    primary_key: [order, line]\n    {schema}\n"));
     let client = Client::new(&manifest, &json!({"url": shop.url(), "key": KEY}));
     let binary = env!("CARGO_BIN_EXE_headgate");
