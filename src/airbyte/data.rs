@@ -1,6 +1,7 @@
 //! The data of a record, written on one line.
 
 use memchr::memmem;
+use serde_json::Value;
 
 use crate::connector::reading::Compat;
 use crate::record::FetchedPage;
@@ -27,15 +28,16 @@ impl<'p> Data<'p> {
     /// Appends the data of a record to `line`.
     pub fn write(&self, record: &FetchedRecord, line: &mut Vec<u8>) {
         let start = line.len();
-        let (raw, may_have_null) = match &record.emitted {
+        let (text, may_hold_null) = match &record.emitted {
             Some(emitted) => (emitted.as_str().as_bytes(), self.compat == Compat::Strict),
             None => (self.page.body.get(record.range.clone()).unwrap_or(b"{}"), self.has_null),
         };
-        // The reference engine leaves out members that are null, of the record itself alone.
-        if may_have_null && memmem::find(raw, b"null").is_some() {
-            copy_without_nulls(raw, line);
+        if may_hold_null && memmem::find(text, b"null").is_some() {
+            // The reference engine leaves out what is null, of the record itself alone; a number that JSON lacks is none to it.
+            let kept: Vec<String> = record.boundless.iter().map(|name| Value::from(name.as_str()).to_string()).collect();
+            copy_without_nulls(text, &kept, line);
         } else {
-            line.extend_from_slice(raw);
+            line.extend_from_slice(text);
         }
         if self.has_lines {
             // In JSON a line end stands between tokens only.
@@ -44,8 +46,9 @@ impl<'p> Data<'p> {
     }
 }
 
-/// Copies the JSON object in `raw` without its own members that are null. `raw` was read as JSON before.
-fn copy_without_nulls(raw: &[u8], line: &mut Vec<u8>) {
+/// Copies the JSON object in `raw` without its own members that are null, but for those whose names, as JSON, are in `kept`. `raw`
+/// was read as JSON before.
+fn copy_without_nulls(raw: &[u8], kept: &[String], line: &mut Vec<u8>) {
     let start = line.len();
     let (mut depth, mut at, mut member) = (0_usize, 0, 0);
     while let Some(byte) = raw.get(at) {
@@ -58,13 +61,13 @@ fn copy_without_nulls(raw: &[u8], line: &mut Vec<u8>) {
                 }
             }
             b',' if depth == 1 => {
-                copy_member(&raw[member..at], start, line);
+                copy_member(&raw[member..at], kept, start, line);
                 member = at + 1;
             }
             b'}' | b']' => {
                 depth = depth.saturating_sub(1);
                 if depth == 0 {
-                    copy_member(&raw[member..at], start, line);
+                    copy_member(&raw[member..at], kept, start, line);
                     break;
                 }
             }
@@ -76,9 +79,10 @@ fn copy_without_nulls(raw: &[u8], line: &mut Vec<u8>) {
 }
 
 /// Copies a member, unless it is null or there is none.
-fn copy_member(member: &[u8], start: usize, line: &mut Vec<u8>) {
+fn copy_member(member: &[u8], kept: &[String], start: usize, line: &mut Vec<u8>) {
     let member = member.trim_ascii();
-    let is_null = member.strip_suffix(b"null").is_some_and(|before| before.trim_ascii_end().ends_with(b":"));
+    let name = member.strip_suffix(b"null").and_then(|before| before.trim_ascii_end().strip_suffix(b":"));
+    let is_null = name.is_some_and(|name| !kept.iter().any(|kept| kept.as_bytes() == name.trim_ascii_end()));
     if !member.is_empty() && !is_null {
         line.push(if line.len() == start { b'{' } else { b',' });
         line.extend_from_slice(member);
@@ -101,14 +105,13 @@ fn string_length(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::Value;
     use serde_json::json;
 
     use super::*;
 
     fn copied(raw: &str) -> Value {
         let mut line = Vec::new();
-        copy_without_nulls(raw.as_bytes(), &mut line);
+        copy_without_nulls(raw.as_bytes(), &["\"kept\"".to_owned()], &mut line);
         serde_json::from_slice(&line).unwrap_or_else(|error| panic!("{raw}: {error}"))
     }
 
@@ -121,6 +124,7 @@ mod tests {
             ("{ \"a\" : null , \"b\":1,\n\"c\":null\r\n}", json!({"b": 1})),
             (r#"{"a":{"b":null,"c":[null]},"d":null}"#, json!({"a": {"b": null, "c": [null]}})),
             (r#"{"a":"null","b\",":"x:null","null":null}"#, json!({"a": "null", "b\",": "x:null"})),
+            (r#"{"kept":null,"a":null}"#, json!({"kept": null})),
             (r#"{"a":"\\","b":null,"c":"\"}"}"#, json!({"a": "\\", "c": "\"}"})),
         ] {
             assert_eq!(copied(raw), expected, "{raw}");

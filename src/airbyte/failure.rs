@@ -3,7 +3,11 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
+use crate::airbyte::message;
 use crate::authorization::AuthorizationError;
+use crate::clock::Timestamp;
 use crate::connector::definition::ConnectorError;
 use crate::connector::problem::Problem;
 use crate::connector::reading::ReadingError;
@@ -69,6 +73,17 @@ pub enum AirbyteError {
         /// Its name.
         stream: String,
     },
+    /// A stream that needs what is not run here.
+    #[error("the stream `{stream}` is not run here: {problem}; take it out of the catalog")]
+    RefusedStream {
+        /// Its name.
+        stream: String,
+        /// The first reason.
+        problem: Problem,
+    },
+    /// Whoever started the reading ended it.
+    #[error("the reading was stopped by a signal; what was written is complete up to the last state, read on from there")]
+    Stopped,
     /// The reading ended early.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -97,11 +112,17 @@ impl Kind {
 }
 
 impl AirbyteError {
+    /// The message that says on standard output why a command was not carried out.
+    pub fn message(&self, at: Timestamp) -> Value {
+        message::error(None, self.kind(), &told(self, &[]), at)
+    }
+
     /// Who has to act.
     pub(super) fn kind(&self) -> Kind {
         match self {
-            AirbyteError::Manifest(_) | AirbyteError::Client { .. } => Kind::System,
+            AirbyteError::Manifest(_) | AirbyteError::Client { .. } | AirbyteError::RefusedStream { .. } => Kind::System,
             AirbyteError::Fetch(error) => kind(error),
+            AirbyteError::Stopped => Kind::Transient,
             _ => Kind::Config,
         }
     }

@@ -28,6 +28,31 @@ pub(super) enum Level {
     Info,
 }
 
+/// What a configuration holds.
+pub(super) fn spec(spec: Value) -> Value {
+    json!({"type": "SPEC", "spec": spec})
+}
+
+/// Which streams there are.
+pub(super) fn catalog(streams: Vec<Value>) -> Value {
+    json!({"type": "CATALOG", "catalog": {"streams": streams}})
+}
+
+/// Whether the application can be read; if not, why.
+pub(super) fn connection_status(fault: Option<&str>) -> Value {
+    let status = match fault {
+        None => json!({"status": "SUCCEEDED"}),
+        Some(fault) => json!({"status": "FAILED", "message": fault}),
+    };
+    json!({"type": "CONNECTION_STATUS", "connectionStatus": status})
+}
+
+/// A configuration that takes the place of the one that was handed over.
+pub(super) fn control(config: &Value, at: Timestamp) -> Value {
+    let at = at.as_millisecond() as f64;
+    json!({"type": "CONTROL", "control": {"type": "CONNECTOR_CONFIG", "emitted_at": at, "connectorConfig": {"config": config}}})
+}
+
 /// A line of the log.
 pub(super) fn log(level: Level, message: &str) -> Value {
     json!({"type": "LOG", "log": {"level": level, "message": message}})

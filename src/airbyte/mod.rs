@@ -13,7 +13,9 @@
 //!
 //! Source for the messages: the protocol's own description (`airbyte_protocol.yaml`, version 2 of the per-stream state).
 
+mod check;
 mod data;
+mod discover;
 mod failure;
 mod input;
 mod message;

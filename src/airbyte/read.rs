@@ -44,13 +44,18 @@ impl Source {
     ///
     /// # Errors
     /// When standard output cannot be written; when the configuration does not fit.
-    pub async fn read(&self, config: Value, catalog: &Catalog, states: &States, outlet: &Outlet) -> Result<Ended, ReadError> {
+    pub async fn read(&self, config: Value, catalog: &Catalog, states: &States) -> Result<Ended, ReadError> {
         let config = self.config(config)?;
+        let outlet = &self.outlet;
         let mut incomplete = 0;
-        for configured in &catalog.streams {
+        for (position, configured) in catalog.streams.iter().enumerate() {
+            if self.is_stopped() {
+                incomplete += catalog.streams.len() - position;
+                break;
+            }
             let stream = &configured.stream.name;
             let state = states.of(stream).cloned();
-            if let Err(error) = self.stream(stream, state, &config, outlet).await? {
+            if let Err(error) = self.stream(stream, state, &config).await? {
                 let text = told(&error, &config.secrets);
                 let now = self.options.clock.now();
                 outlet.message(&message::error(Some(stream), error.kind(), &text, now))?;
@@ -62,14 +67,8 @@ impl Source {
     }
 
     /// Reads one stream, and says how that begins and, unless it fails, ends.
-    async fn stream(
-        &self,
-        stream: &str,
-        state: Option<Value>,
-        config: &Config,
-        outlet: &Outlet,
-    ) -> Result<Result<(), AirbyteError>, OutletError> {
-        let clock = &self.options.clock;
+    async fn stream(&self, stream: &str, state: Option<Value>, config: &Config) -> Result<Result<(), AirbyteError>, OutletError> {
+        let (clock, outlet) = (&self.options.clock, &self.outlet);
         outlet.message(&message::status(stream, Status::Started, clock.now()))?;
         let order = match self.order(stream, state.clone().filter(has_cursor), config) {
             Ok(order) => order,
@@ -93,8 +92,10 @@ impl Source {
             }
         };
         outlet.message(&message::log(Level::Info, &format!("stream {stream}: {count} records were written")))?;
-        if let Some(failure) = ended.failure {
-            return Ok(Err(failure.into()));
+        match ended.failure {
+            None => {}
+            Some(_) if self.is_stopped() => return Ok(Err(AirbyteError::Stopped)),
+            Some(failure) => return Ok(Err(failure.into())),
         }
         outlet.message(&message::status(stream, Status::Complete, clock.now()))?;
         Ok(Ok(()))

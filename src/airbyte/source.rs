@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::airbyte::AirbyteError;
+use crate::airbyte::Outlet;
 use crate::airbyte::tokens::AccessTokens;
 use crate::clock::Clock;
 use crate::connection::gate::Permit;
@@ -55,6 +56,7 @@ pub struct Options {
 pub struct Source {
     pub(super) connector: Arc<Connector>,
     pub(super) options: Options,
+    pub(super) outlet: Outlet,
     client: Client,
     waits: Waits,
     budgets: Budgets,
@@ -74,11 +76,11 @@ pub(super) struct Config {
 }
 
 impl Source {
-    /// Reads the manifest at `path`, a file or a folder. When `stop` is cancelled, every reading ends.
+    /// Reads the manifest at `path`, a file or a folder. Messages go to `outlet`. When `stop` is cancelled, every reading ends.
     ///
     /// # Errors
     /// When the manifest cannot be used.
-    pub fn open(path: &Path, options: Options, stop: CancellationToken) -> Result<Self, AirbyteError> {
+    pub fn open(path: &Path, options: Options, outlet: Outlet, stop: CancellationToken) -> Result<Self, AirbyteError> {
         let connector = Arc::new(catalogue::load_path(path)?);
         let waits = if matches!(options.clock, Clock::System) { Waits::Real } else { Waits::Skipped };
         let egress = if options.allow_loopback { Egress::default().with_loopback() } else { Egress::default() };
@@ -89,19 +91,25 @@ impl Source {
             client,
             waits,
             budgets: Budgets::new(budget, options.clock.clone()),
-            tokens: AccessTokens::new(options.clock.clone(), waits),
+            tokens: AccessTokens::new(&options, waits, outlet.clone()),
             sessions: Sessions::default(),
             activity: Arc::new(Activity::new(&connector.name, Arc::new(Metrics::new()))),
             permit: Permit::of_no_connection(stop.clone()),
             stop,
             connector,
             options,
+            outlet,
         })
     }
 
     /// Ends whatever is being read.
     pub(super) fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Whether readings are to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
     }
 
     /// Takes a configuration.
@@ -127,7 +135,7 @@ impl Source {
     /// # Errors
     /// When there is no such stream, or its authenticator cannot be evaluated.
     pub(super) fn order(&self, stream: &str, state: Option<Value>, config: &Config) -> Result<StreamOrder, AirbyteError> {
-        let declared = self.connector.stream(stream).ok_or_else(|| AirbyteError::UnknownStream { stream: stream.to_owned() })?;
+        let declared = self.connector.stream(stream).ok_or_else(|| self.missing(stream))?;
         let mut access = Access::of_config(config.value.clone(), config.secrets.iter().map(Secret::duplicate).collect());
         if let Some(oauth) = own_authenticator(declared.requesters().into_iter(), &config.value) {
             let mut scope = Scope::new(self.options.clock.clone());
@@ -153,6 +161,15 @@ impl Source {
             requests: Arc::new(AtomicU64::new(0)),
             activity: self.activity.clone(),
         })
+    }
+
+    /// Why there is no such stream to read.
+    fn missing(&self, stream: &str) -> AirbyteError {
+        let refused = self.connector.manifest.refused().find(|refused| refused.name == stream);
+        match refused.and_then(|refused| refused.problems.first()) {
+            Some(problem) => AirbyteError::RefusedStream { stream: stream.to_owned(), problem: problem.clone() },
+            None => AirbyteError::UnknownStream { stream: stream.to_owned() },
+        }
     }
 
     /// How often and how patiently is asked where the manifest does not say: as the reference engine, whose waits double from

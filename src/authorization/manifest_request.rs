@@ -42,13 +42,14 @@ impl ManifestRequest {
     }
 
     /// The access token of the configuration, with the refresh token that follows it.
-    pub(super) fn configured_tokens(&self, now: Timestamp) -> Option<Tokens> {
+    pub(super) fn configured_tokens(&self) -> Option<Tokens> {
         let given = self.plan.given.as_ref()?;
         Some(Tokens {
             access_token: given.token.duplicate(),
             refresh_token: self.configured_refresh_token().map(Secret::duplicate),
             expires_at: Some(given.expires_at.unwrap_or(Timestamp::UNIX_EPOCH)),
-            issued_at: now,
+            // Nobody knows, so it is taken for long-lived, and renewed as early as any.
+            issued_at: Timestamp::UNIX_EPOCH,
             token_type: String::new(),
             scopes: Vec::new(),
             extra: Secret::new("{}".to_owned()),

@@ -21,7 +21,6 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::clock::Timestamp;
 use crate::connection::credential::Renewal;
 use crate::connection::credential::Tokens;
 use crate::connection::gate::GateClosed;
@@ -125,10 +124,10 @@ impl Source {
     }
 
     /// The tokens that a credential without tokens begins with.
-    fn configured_tokens(&self, now: Timestamp) -> Option<Tokens> {
+    fn configured_tokens(&self) -> Option<Tokens> {
         match self {
             Source::Provider(_) | Source::ClientCredentials(_) => None,
-            Source::Manifest(request) => request.configured_tokens(now),
+            Source::Manifest(request) => request.configured_tokens(),
         }
     }
 
@@ -183,6 +182,7 @@ pub struct Renewers {
     keeper: Arc<dyn Keeper>,
     clock: Clock,
     pause: Duration,
+    is_early: bool,
     slots: Arc<Mutex<HashMap<ConnectionKey, Weak<Slot>>>>,
 }
 
@@ -211,18 +211,25 @@ pub struct Renewer {
     permit: Permit,
     clock: Clock,
     pause: Duration,
+    is_early: bool,
 }
 
 impl Renewers {
     /// Over the place where credentials are kept.
     pub fn new(keeper: Arc<dyn Keeper>, clock: Clock) -> Self {
-        Self { keeper, clock, pause: PAUSE_AFTER_FAILURE, slots: Arc::default() }
+        Self { keeper, clock, pause: PAUSE_AFTER_FAILURE, is_early: true, slots: Arc::default() }
     }
 
     /// Without a pause after a failure, nor the one that the endpoint asks for: where waits are skipped.
     #[must_use]
     pub fn without_pause(self) -> Self {
         Self { pause: Duration::ZERO, ..self }
+    }
+
+    /// Without renewing a token before its end, as the reference engine does not.
+    #[must_use]
+    pub fn without_margin(self) -> Self {
+        Self { is_early: false, ..self }
     }
 
     /// The renewer of the permit's connection. All that are alive at once share one flight.
@@ -243,6 +250,7 @@ impl Renewers {
             permit: permit.clone(),
             clock: self.clock.clone(),
             pause: self.pause,
+            is_early: self.is_early,
         }
     }
 }
@@ -307,7 +315,7 @@ impl Renewer {
         }
         let mut held = self.keeper.load(&self.permit).await.map_err(|error| self.keeping(error))?;
         if held.tokens.is_none() {
-            held.tokens = self.source.configured_tokens(self.clock.now());
+            held.tokens = self.source.configured_tokens();
         }
         let held = Arc::new(held);
         let mut shared = locked(&self.slot.shared);
@@ -319,7 +327,9 @@ impl Renewer {
     fn usable(&self, held: &Held) -> Option<Grant> {
         let tokens = with_access_token(held)?;
         let renewable = !self.source.spends_refresh_token() || tokens.refresh_token.is_some();
-        let wanted = tokens.is_due(self.clock.now()) && renewable && held.renewal == Renewal::Settled;
+        let now = self.clock.now();
+        let is_due = if self.is_early { tokens.is_due(now) } else { tokens.is_past(now) };
+        let wanted = is_due && renewable && held.renewal == Renewal::Settled;
         (!wanted).then(|| granted(tokens, false))
     }
 

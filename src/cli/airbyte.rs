@@ -26,6 +26,12 @@ use crate::connector::reading;
 
 #[derive(Debug, Subcommand)]
 pub enum Airbyte {
+    /// What a configuration holds.
+    Spec(Common),
+    /// Whether the application can be read with a configuration.
+    Check(Check),
+    /// Which streams there are.
+    Discover(Discover),
     /// Read the streams of a configured catalog.
     Read(Read),
 }
@@ -50,6 +56,24 @@ pub struct Common {
 enum Compat {
     Strict,
     Safe,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    common: Common,
+    /// The configuration, a JSON file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Discover {
+    #[command(flatten)]
+    common: Common,
+    /// The configuration, a JSON file; streams that are made from a configuration need one.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -81,35 +105,64 @@ impl Airbyte {
                 stopping.cancel();
             }
         });
+        let outcome = self.answered(&outlet, stop).await;
+        match outcome {
+            // The client reads standard output and nothing else, so a command that fails as a whole is told there too.
+            Err(Failure::Airbyte(error)) => {
+                written(outlet.message(&error.message(Clock::System.now())))?;
+                Err(Failure::Airbyte(error))
+            }
+            other => other,
+        }
+    }
+
+    async fn answered(self, outlet: &Outlet, stop: CancellationToken) -> Result<(), Failure> {
         match self {
-            Airbyte::Read(read) => read.carry_out(&outlet, stop).await,
+            Airbyte::Spec(common) => written(outlet.message(&common.source(outlet, stop)?.spec())),
+            Airbyte::Check(check) => {
+                let source = check.common.source(outlet, stop)?;
+                let config = airbyte::config(&check.config)?;
+                written(outlet.message(&source.check(config).await))
+            }
+            Airbyte::Discover(discover) => {
+                let source = discover.common.source(outlet, stop)?;
+                let config = discover.config.as_deref().map(airbyte::config).transpose()?;
+                written(outlet.message(&source.discover(config)?))
+            }
+            Airbyte::Read(read) => read.carry_out(outlet, stop).await,
         }
     }
 }
 
+fn written(outcome: Result<(), OutletError>) -> Result<(), Failure> {
+    outcome.map_err(|error| match error {
+        OutletError::Closed => Failure::Closed,
+        OutletError::Failed { source } => Failure::Output { source },
+    })
+}
+
 impl Common {
-    fn source(&self, stop: CancellationToken) -> Result<Source, AirbyteError> {
+    fn source(&self, outlet: &Outlet, stop: CancellationToken) -> Result<Source, AirbyteError> {
         let compat = match self.compat {
             Compat::Strict => reading::Compat::Strict,
             Compat::Safe => reading::Compat::Safe,
         };
         let clock = self.now.map_or(Clock::System, Clock::manual);
-        Source::open(&self.manifest_path, Options { compat, clock, allow_loopback: self.allow_loopback }, stop)
+        Source::open(&self.manifest_path, Options { compat, clock, allow_loopback: self.allow_loopback }, outlet.clone(), stop)
     }
 }
 
 impl Read {
     async fn carry_out(self, outlet: &Outlet, stop: CancellationToken) -> Result<(), Failure> {
-        let source = self.common.source(stop)?;
+        let source = self.common.source(outlet, stop)?;
         let config = airbyte::config(&self.config)?;
         let catalog = Catalog::read(&self.catalog)?;
         let states = self.state.as_deref().map_or_else(|| Ok(States::default()), States::read)?;
-        match source.read(config, &catalog, &states, outlet).await {
+        match source.read(config, &catalog, &states).await {
             Ok(ended) if ended.incomplete == 0 => Ok(()),
             Ok(ended) => Err(Failure::outcome(format!("{} of {} streams are incomplete", ended.incomplete, catalog.streams.len()))),
             Err(ReadError::Refused(error)) => Err(error.into()),
-            Err(ReadError::Outlet(OutletError::Closed)) => Err(Failure::Closed),
-            Err(ReadError::Outlet(OutletError::Failed { source })) => Err(Failure::Output { source }),
+            Err(ReadError::Outlet(error)) => written(Err(error)),
         }
     }
 }

@@ -252,11 +252,9 @@ impl Connector {
         let mut hosts: BTreeSet<String> = listed.collect();
         for requester in self.requesters() {
             let base = requester.url.as_ref().or(requester.url_base.as_ref()).filter(|_| self.treatment.hosts.is_empty());
-            let renewal = match &requester.authenticator {
-                Some(Authenticator::OAuthAuthenticator(oauth)) => oauth.token_refresh_endpoint.as_ref(),
-                _ => None,
-            };
-            hosts.extend([base, renewal].into_iter().flatten().filter_map(|address| self.host(address, "url_base", &scope).ok()));
+            hosts.extend(base.and_then(|address| self.host(address, "url_base", &scope).ok()));
+            // What it found before it failed is there.
+            let _ = self.credential_hosts(requester, config, &scope, &mut hosts);
         }
         hosts
     }

@@ -70,6 +70,8 @@ pub struct FetchedRecord {
     pub emitted: Option<JsonText>,
     /// The transformations that changed it, by name.
     pub transformations: Vec<String>,
+    /// Its own members that a transformation made infinite or not a number: JSON lacks those, so they are null in `emitted`.
+    pub boundless: Vec<String>,
 }
 
 impl FetchedPage {

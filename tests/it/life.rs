@@ -179,6 +179,7 @@ fn page(records: &[String], now: headgate::clock::Timestamp) -> FetchedPage {
             primary_key: vec![value["id"].clone()],
             emitted: None,
             transformations: Vec::new(),
+            boundless: Vec::new(),
         });
         body.push(',');
     }

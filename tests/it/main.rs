@@ -2,6 +2,7 @@
 
 mod support;
 
+mod airbyte;
 mod architecture;
 mod audit;
 mod canary;

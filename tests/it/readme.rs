@@ -93,7 +93,7 @@ fn links_of_the_documents_lead_somewhere() {
     assert!(broken.is_empty(), "\n  {}\n", broken.join("\n  "));
 }
 
-/// A check that the page on safety names is a test.
+/// A check that the pages on safety and on compatibility name is a test.
 #[test]
 fn checks_that_are_named_exist() {
     let mut sources = String::new();
@@ -108,13 +108,15 @@ fn checks_that_are_named_exist() {
         }
     }
     let name = Regex::new("`([a-z]+(?:_[a-z]+)+)`").unwrap();
-    let safety = read("docs/SAFETY.md");
-    let rows = safety.lines().filter(|line| line.starts_with("| "));
-    let checks = rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next());
-    let named: Vec<String> = checks.flat_map(|checks| name.captures_iter(checks).map(|found| found[1].to_owned())).collect();
-    assert!(named.len() > 20, "the page on safety names its checks");
-    let missing: Vec<_> = named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
-    assert!(missing.is_empty(), "docs/SAFETY.md names tests that there are not: {missing:?}");
+    for (page, least) in [("docs/SAFETY.md", 20), ("docs/compat.md", 5)] {
+        let text = read(page);
+        let rows = text.lines().filter(|line| line.starts_with("| "));
+        let checks = rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next());
+        let named: Vec<String> = checks.flat_map(|checks| name.captures_iter(checks).map(|found| found[1].to_owned())).collect();
+        assert!(named.len() > least, "{page} names its checks");
+        let missing: Vec<_> = named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+        assert!(missing.is_empty(), "{page} names tests that there are not: {missing:?}");
+    }
 }
 
 /// Runs the blocks in one shell and compares what each one says.

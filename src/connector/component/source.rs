@@ -68,8 +68,8 @@ component! {
         connection_specification: Value;
         /// Where people read about the application.
         documentation_url: Option<String>;
-        /// How the original platform authorizes; Headgate's own treatment says that instead.
-        advanced_auth: Option<Unread>;
+        /// How the original platform authorizes; it is handed on, and Headgate's own treatment says that instead.
+        advanced_auth: Option<Value>;
     } refused { config_normalization_rules }
 }
 

@@ -49,6 +49,15 @@ pub struct Evaluated {
     pub value: serde_json::Value,
     /// Whether a text (an identifier, say) was read as a literal of another type.
     pub coerced: bool,
+    /// Whether the value is null only because it is a number that JSON lacks.
+    pub boundless: bool,
+}
+
+impl Evaluated {
+    /// A value that is what it was meant to be.
+    fn of(value: serde_json::Value) -> Self {
+        Evaluated { value, coerced: false, boundless: false }
+    }
 }
 
 /// A compiled template.
@@ -184,7 +193,7 @@ impl Template {
     pub fn evaluate_keeping(&self, scope: &Scope) -> Result<Evaluated, ExpressionError> {
         match self.render(scope)? {
             Rendered::Undefined => Err(ExpressionError::Undefined { template: self.source.clone() }),
-            Rendered::Text { text, single: true } if !text.starts_with("\"\"\"") => Ok(Evaluated { value: text.into(), coerced: false }),
+            Rendered::Text { text, single: true } if !text.starts_with("\"\"\"") => Ok(Evaluated::of(text.into())),
             rendered => Ok(self.typed(rendered, Literals::Any)),
         }
     }
@@ -304,18 +313,21 @@ impl Template {
     fn typed(&self, rendered: Rendered, literals: Literals) -> Evaluated {
         let (text, single) = match rendered {
             Rendered::Value(value) if literals.accept(value.kind(), value.is_integer()) => {
-                return Evaluated { value: json::json(&value), coerced: false };
+                let boundless = value.kind() == ValueKind::Number;
+                let value = json::json(&value);
+                return Evaluated { boundless: boundless && value.is_null(), ..Evaluated::of(value) };
             }
-            Rendered::Value(value) => return Evaluated { value: python::text(&value).into(), coerced: false },
+            Rendered::Value(value) => return Evaluated::of(python::text(&value).into()),
             Rendered::Text { text, single } => (text, single),
             Rendered::Source | Rendered::Undefined => (self.source.clone(), false),
         };
         match Literal::read(&text) {
             Some(literal) if literals.accept_literal(&literal) => {
                 let coerced = single && !matches!(literal, Literal::Text(_));
-                Evaluated { value: literal.json(), coerced }
+                let value = literal.json();
+                Evaluated { boundless: value.is_null() && matches!(literal, Literal::Float(_)), value, coerced }
             }
-            _ => Evaluated { value: serde_json::Value::from(text), coerced: false },
+            _ => Evaluated::of(serde_json::Value::from(text)),
         }
     }
 }
@@ -498,7 +510,7 @@ mod tests {
             (json!("abc"), Literals::Any, json!("abc"), false),
         ] {
             let evaluated = template.evaluate_noting(&scope(json!({ "id": id })), literals).expect("it evaluates");
-            assert_eq!(evaluated, Evaluated { value, coerced }, "{id}");
+            assert_eq!(evaluated, Evaluated { boundless: value.is_null(), value, coerced }, "{id}");
         }
         assert_eq!(template.native(&scope(json!({ "id": "35E876" }))).expect("it evaluates"), "35E876");
     }

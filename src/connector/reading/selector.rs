@@ -98,6 +98,7 @@ struct Candidate<'b> {
 struct Passed {
     at: Option<DateTime>,
     transformations: Vec<String>,
+    boundless: Vec<String>,
 }
 
 impl<'a> Selector<'a> {
@@ -183,7 +184,7 @@ impl<'a> Selector<'a> {
             }
             let members = found.fields.get(number * wanted.len()..(number + 1) * wanted.len()).unwrap_or_default();
             let mut candidate = Candidate { body, raw, members, draft: item.draft };
-            let Some(Passed { at, transformations }) = self.passed(&mut candidate, cursor, &mut scope, &mut selection)? else {
+            let Some(Passed { at, transformations, boundless }) = self.passed(&mut candidate, cursor, &mut scope, &mut selection)? else {
                 selection.filtered += 1;
                 continue;
             };
@@ -194,6 +195,7 @@ impl<'a> Selector<'a> {
                 primary_key: self.primary_key.iter().map(|place| place.find(&candidate).unwrap_or_default()).collect(),
                 emitted: candidate.draft.filter(Draft::is_touched).map(|draft| draft.emitted()),
                 transformations,
+                boundless,
             });
         }
         if let Some(last) = selection.records.last().filter(|_| selection.last_record.is_none()) {
@@ -252,7 +254,7 @@ impl<'a> Selector<'a> {
         }
         selection.coerced += changed.coerced;
         selection.coerced_keys += changed.coerced_keys;
-        Ok(Some(Passed { at, transformations: changed.names }))
+        Ok(Some(Passed { at, transformations: changed.names, boundless: changed.boundless }))
     }
 
     fn time(&self, candidate: &Candidate<'_>, cursor: Option<&TimeCursor<'_>>) -> Option<DateTime> {

@@ -45,6 +45,8 @@ pub(super) struct Changed {
     pub coerced: u64,
     /// How many of those are part of the primary key.
     pub coerced_keys: u64,
+    /// The record's own members that are null because their value is a number that JSON lacks.
+    pub boundless: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,8 @@ struct AddedField<'a> {
     /// The value, when it is the same for every record.
     constant: Option<Value>,
     is_key: bool,
+    /// The name, when it is a member of the record itself.
+    own_member: Option<String>,
 }
 
 impl<'a> Changes<'a> {
@@ -163,6 +167,9 @@ impl<'a> Changes<'a> {
             let Some(evaluated) = evaluated else { continue };
             changed.coerced += u64::from(evaluated.coerced);
             changed.coerced_keys += u64::from(evaluated.coerced && field.is_key);
+            if evaluated.boundless {
+                changed.boundless.extend(field.own_member.clone());
+            }
             touched |= draft.set(&field.path, evaluated.value).map_err(|source| ReadingError::Records { source })?;
         }
         Ok(touched)
@@ -195,6 +202,7 @@ impl<'a> Change<'a> {
             };
             Ok(AddedField {
                 names: dynamic(&Value::from(names.clone())),
+                own_member: names.first().filter(|_| names.len() == 1).cloned(),
                 is_key: primary_key.iter().any(|path| path.starts_with(&names)),
                 path: FieldPath::new(names),
                 value: &field.value,
