@@ -4,6 +4,7 @@ use crate::connector::component::component;
 use crate::connector::component::family;
 use crate::connector::component::value::Expression;
 use crate::connector::component::value::choice;
+use crate::connector::expression::Literals;
 
 family! {
     /// Where records are, and which of them count.
@@ -95,6 +96,19 @@ component! {
 choice! {
     /// The type of an added value.
     ValueType { Text = "string", Number = "number", Integer = "integer", Boolean = "boolean" }
+}
+
+impl ValueType {
+    /// What a rendered text may become where `wanted` is asked for.
+    pub fn literals(wanted: Option<Self>) -> Literals {
+        match wanted {
+            None => Literals::Any,
+            Some(ValueType::Text) => Literals::Text,
+            Some(ValueType::Number) => Literals::Number,
+            Some(ValueType::Integer) => Literals::Integer,
+            Some(ValueType::Boolean) => Literals::Boolean,
+        }
+    }
 }
 
 component! {

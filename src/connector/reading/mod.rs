@@ -10,12 +10,13 @@ use crate::connector::path::PathError;
 mod answer;
 mod cursor;
 mod error_policy;
+mod opening;
 mod pager;
 mod partition;
 mod request;
 mod selector;
 #[cfg(test)]
-mod support;
+pub(in crate::connector) mod support;
 mod token;
 
 pub use answer::Answer;
@@ -27,6 +28,10 @@ pub use error_policy::Meaning;
 pub use error_policy::Outcome;
 pub use error_policy::RETRY_TIME_MAX;
 pub use error_policy::Wait;
+pub use opening::NO_CURSOR_STATE;
+pub use opening::Opened;
+pub use opening::migrated;
+pub use opening::open;
 pub use pager::Injection;
 pub use pager::PageSeen;
 pub use pager::Pager;
