@@ -164,7 +164,6 @@ fn record_facts(record: &Extracted, digest: Digest, delete_after: Timestamp) -> 
         version: 1,
         previous: None,
         transformations: Vec::new(),
-        boundless: Vec::new(),
         masks: Vec::new(),
         content_digest: digest,
         delete_after,

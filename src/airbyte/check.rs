@@ -8,20 +8,18 @@ use crate::airbyte::Source;
 use crate::airbyte::failure::told;
 use crate::airbyte::message;
 use crate::airbyte::source::Config;
-use crate::connector::component::source::Check;
 use crate::fetch::stream;
 
 impl Source {
     /// The message that says whether the application can be read: one page of each stream that the manifest names for this.
     pub async fn check(&self, config: Value) -> Value {
-        let config = match self.config(config) {
+        let config = match self.config(self.connector.manifest.config_for_check(config)).await {
             Ok(config) => config,
             Err(error) => return message::connection_status(Some(&told(&error, &[]))),
         };
-        let Check::CheckStream(check) = &self.connector.manifest.check;
-        for stream in &check.stream_names {
-            if let Err(error) = self.first_page(stream, &config).await {
-                let text = format!("stream `{stream}`: {}", told(&error, &config.secrets));
+        for stream in config.connector.manifest.checked() {
+            if let Err(error) = self.first_page(&stream.name, &config).await {
+                let text = format!("stream `{}`: {}", stream.name, told(&error, &config.secrets));
                 return message::connection_status(Some(&text));
             }
         }

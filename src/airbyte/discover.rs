@@ -9,6 +9,7 @@ use crate::airbyte::Source;
 use crate::airbyte::message;
 use crate::connector::component::incremental::IncrementalSync;
 use crate::connector::component::source::DeclarativeStream;
+use crate::connector::definition::Connector;
 use crate::connector::expression::Scope;
 use crate::connector::expression::dynamic;
 
@@ -31,31 +32,37 @@ impl Source {
     ///
     /// # Errors
     /// When a configuration is given that does not fit.
-    pub fn discover(&self, config: Option<Value>) -> Result<Value, AirbyteError> {
-        let config = config.map(|value| self.config(value)).transpose()?;
+    pub async fn discover(&self, config: Option<Value>) -> Result<Value, AirbyteError> {
         let mut scope = Scope::new(self.options.clock.clone());
-        scope.set("config", dynamic(&config.map_or_else(|| json!({}), |config| config.value)));
-        let streams = self.connector.manifest.declared().map(|stream| self.described(stream, &scope)).collect();
+        let (connector, value) = match config {
+            Some(value) => {
+                let config = self.config(value).await?;
+                (config.connector, config.value)
+            }
+            None => (self.connector.clone(), json!({})),
+        };
+        scope.set("config", dynamic(&value));
+        let streams = connector.manifest.declared().map(|stream| described(&connector, stream, &scope)).collect();
         Ok(message::catalog(streams))
     }
+}
 
-    fn described(&self, stream: &DeclarativeStream, scope: &Scope) -> Value {
-        let is_incremental = stream.incremental_sync.is_some();
-        let modes = if is_incremental { json!(["full_refresh", "incremental"]) } else { json!(["full_refresh"]) };
-        let schema = self.connector.schema(&stream.name).cloned().unwrap_or_else(|| json!({}));
-        let mut described = json!({"name": stream.name, "json_schema": schema, "supported_sync_modes": modes});
-        if let Some(IncrementalSync::DatetimeBasedCursor(cursor)) = &stream.incremental_sync {
-            described["source_defined_cursor"] = true.into();
-            // A name that only a configuration completes is not known without one.
-            if let Ok(field) = cursor.cursor_field.text(scope) {
-                described["default_cursor_field"] = json!([field]);
-            }
+fn described(connector: &Connector, stream: &DeclarativeStream, scope: &Scope) -> Value {
+    let is_incremental = stream.incremental_sync.is_some();
+    let modes = if is_incremental { json!(["full_refresh", "incremental"]) } else { json!(["full_refresh"]) };
+    let schema = connector.schema(&stream.name).cloned().unwrap_or_else(|| json!({}));
+    let mut described = json!({"name": stream.name, "json_schema": schema, "supported_sync_modes": modes});
+    if let Some(IncrementalSync::DatetimeBasedCursor(cursor)) = &stream.incremental_sync {
+        described["source_defined_cursor"] = true.into();
+        // A name that only a configuration completes is not known without one.
+        if let Ok(field) = cursor.cursor_field.text(scope) {
+            described["default_cursor_field"] = json!([field]);
         }
-        if !stream.primary_key.0.is_empty() {
-            described["source_defined_primary_key"] = json!(stream.primary_key.0);
-        }
-        described["is_resumable"] = is_incremental.into();
-        described["is_file_based"] = false.into();
-        described
     }
+    if !stream.primary_key.0.is_empty() {
+        described["source_defined_primary_key"] = json!(stream.primary_key.0);
+    }
+    described["is_resumable"] = is_incremental.into();
+    described["is_file_based"] = false.into();
+    described
 }

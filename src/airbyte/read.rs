@@ -45,7 +45,10 @@ impl Source {
     /// # Errors
     /// When standard output cannot be written; when the configuration does not fit.
     pub async fn read(&self, config: Value, catalog: &Catalog, states: &States) -> Result<Ended, ReadError> {
-        let config = self.config(config)?;
+        let config = self.config(config).await?;
+        if let Some(migrated) = &config.migrated {
+            self.outlet.message(&message::control(migrated, self.options.clock.now()))?;
+        }
         let outlet = &self.outlet;
         let mut incomplete = 0;
         for (position, configured) in catalog.streams.iter().enumerate() {

@@ -23,6 +23,7 @@ use crate::fetch::budget::Budgets;
 use crate::fetch::budget::Rule;
 use crate::fetch::client;
 use crate::fetch::client::Client;
+use crate::fetch::dynamic::connector_for;
 use crate::fetch::egress::AllowedHosts;
 use crate::fetch::egress::Egress;
 use crate::fetch::grants::own_authenticator;
@@ -70,6 +71,10 @@ pub struct Source {
 /// A configuration that fits the manifest.
 pub(super) struct Config {
     pub value: Value,
+    /// The configuration as the manifest's migrations leave it, where they change it: what the client is to keep.
+    pub migrated: Option<Value>,
+    /// The connector with the streams that this configuration has.
+    pub connector: Arc<Connector>,
     /// Its secret texts, for whatever is told.
     pub secrets: Vec<Secret<String>>,
     hosts: AllowedHosts,
@@ -112,22 +117,27 @@ impl Source {
         self.stop.is_cancelled()
     }
 
-    /// Takes a configuration.
+    /// Takes a configuration: brings it up to date, checks it, and makes the streams that depend on it.
     ///
     /// # Errors
-    /// When it does not fit the manifest's specification, or a host is none.
-    pub(super) fn config(&self, value: Value) -> Result<Config, AirbyteError> {
-        let problems = self.connector.check_config(&value);
-        if !problems.is_empty() {
-            return Err(AirbyteError::Config { problems });
+    /// When it does not fit the manifest's specification, a host is none, or the streams cannot be made.
+    pub(super) async fn config(&self, value: Value) -> Result<Config, AirbyteError> {
+        let clock = &self.options.clock;
+        let taken = self.connector.take(value.clone(), clock).map_err(|problems| AirbyteError::Config { problems })?;
+        let mut config = Config {
+            migrated: (taken.kept != value).then_some(taken.kept),
+            secrets: secrets(&self.connector, &taken.used),
+            hosts: AllowedHosts::parse(self.connector.hosts_known(&taken.used, clock))?,
+            connector: self.connector.clone(),
+            value: taken.used,
+        };
+        if self.connector.manifest.depends_on_config() {
+            let open = |connector: &Arc<Connector>, stream: &str| self.order_of(connector, stream, None, &config);
+            config.connector = connector_for(&self.connector, &config.value, clock, open).await?;
+            config.secrets = secrets(&config.connector, &config.value);
+            config.hosts = AllowedHosts::parse(config.connector.hosts_known(&config.value, clock))?;
         }
-        let hosts = AllowedHosts::parse(self.connector.hosts_known(&value, &self.options.clock))?;
-        let mut secrets = Vec::new();
-        for path in self.connector.secret_paths() {
-            let found = path.iter().try_fold(&value, |value, name| value.get(name));
-            found.into_iter().for_each(|value| texts(value, &mut secrets));
-        }
-        Ok(Config { secrets, hosts, value })
+        Ok(config)
     }
 
     /// What reading a stream needs.
@@ -135,7 +145,17 @@ impl Source {
     /// # Errors
     /// When there is no such stream, or its authenticator cannot be evaluated.
     pub(super) fn order(&self, stream: &str, state: Option<Value>, config: &Config) -> Result<StreamOrder, AirbyteError> {
-        let declared = self.connector.stream(stream).ok_or_else(|| self.missing(stream))?;
+        self.order_of(&config.connector, stream, state, config)
+    }
+
+    fn order_of(
+        &self,
+        connector: &Arc<Connector>,
+        stream: &str,
+        state: Option<Value>,
+        config: &Config,
+    ) -> Result<StreamOrder, AirbyteError> {
+        let declared = connector.stream(stream).ok_or_else(|| missing(connector, stream))?;
         let mut access = Access::of_config(config.value.clone(), config.secrets.iter().map(Secret::duplicate).collect());
         if let Some(oauth) = own_authenticator(declared.requesters().into_iter(), &config.value) {
             let mut scope = Scope::new(self.options.clock.clone());
@@ -145,15 +165,15 @@ impl Source {
             }
         }
         access = access.with_sessions(self.sessions.of(&self.permit));
-        let rules: Vec<Rule> = self.connector.treatment.budgets.iter().map(Rule::from).collect();
+        let rules: Vec<Rule> = connector.treatment.budgets.iter().map(Rule::from).collect();
         Ok(StreamOrder {
-            connector: self.connector.clone(),
+            connector: connector.clone(),
             stream: stream.to_owned(),
             state,
             compat: self.options.compat,
             access,
             hosts: config.hosts.clone(),
-            budget: self.budgets.application(&self.connector.name, &rules),
+            budget: self.budgets.application(&connector.name, &rules),
             client: self.client.clone(),
             retries: self.retries(),
             permit: self.permit.clone(),
@@ -161,15 +181,6 @@ impl Source {
             requests: Arc::new(AtomicU64::new(0)),
             activity: self.activity.clone(),
         })
-    }
-
-    /// Why there is no such stream to read.
-    fn missing(&self, stream: &str) -> AirbyteError {
-        let refused = self.connector.manifest.refused().find(|refused| refused.name == stream);
-        match refused.and_then(|refused| refused.problems.first()) {
-            Some(problem) => AirbyteError::RefusedStream { stream: stream.to_owned(), problem: problem.clone() },
-            None => AirbyteError::UnknownStream { stream: stream.to_owned() },
-        }
     }
 
     /// How often and how patiently is asked where the manifest does not say: as the reference engine, whose waits double from
@@ -183,6 +194,25 @@ impl Source {
             ..Policy::default()
         }
     }
+}
+
+/// Why there is no such stream to read.
+fn missing(connector: &Connector, stream: &str) -> AirbyteError {
+    let refused = connector.manifest.refused().find(|refused| refused.name == stream);
+    match refused.and_then(|refused| refused.problems.first()) {
+        Some(problem) => AirbyteError::RefusedStream { stream: stream.to_owned(), problem: problem.clone() },
+        None => AirbyteError::UnknownStream { stream: stream.to_owned() },
+    }
+}
+
+/// The secret texts of a configuration.
+fn secrets(connector: &Connector, config: &Value) -> Vec<Secret<String>> {
+    let mut secrets = Vec::new();
+    for path in connector.secret_paths() {
+        let found = path.iter().try_fold(config, |value, name| value.get(name));
+        found.into_iter().for_each(|value| texts(value, &mut secrets));
+    }
+    secrets
 }
 
 /// The texts of a value, however deep.

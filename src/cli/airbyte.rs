@@ -127,7 +127,7 @@ impl Airbyte {
             Airbyte::Discover(discover) => {
                 let source = discover.common.source(outlet, stop)?;
                 let config = discover.config.as_deref().map(airbyte::config).transpose()?;
-                written(outlet.message(&source.discover(config)?))
+                written(outlet.message(&source.discover(config).await?))
             }
             Airbyte::Read(read) => read.carry_out(outlet, stop).await,
         }

@@ -78,6 +78,14 @@ pub enum ConnectError {
         /// What there is.
         streams: String,
     },
+    /// Streams that only the application knows, and none of them is named.
+    #[error(
+        "`{connector}` makes streams of what the application answers, which it is asked for only after the consent; name the streams to connect (`headgate airbyte discover` lists them)"
+    )]
+    UnnamedStreams {
+        /// The connector.
+        connector: String,
+    },
     /// A stream that needs what is not run here.
     #[error("stream `{stream}` of connector `{connector}` cannot be connected: {reason}; `headgate connectors show` tells all reasons")]
     RefusedStream {
@@ -222,15 +230,12 @@ impl Connecting {
     /// When the consent, the configuration or the connector's authorization is not in order: nothing is made then.
     pub async fn connect(&self, order: ConnectOrder, actor: Actor) -> Result<Connected, ConnectError> {
         let ConnectOrder { connector, tenant, config, mut consent, streams } = order;
-        let streams = chosen(&connector, streams)?;
-        let whole = Value::Object(config.clone());
-        let problems = connector.check_config(&whole);
-        if !problems.is_empty() {
-            return Err(ConnectError::Config { problems });
-        }
+        let taken = connector.take(Value::Object(config), &self.clock).map_err(|problems| ConnectError::Config { problems })?;
+        let streams = chosen(&connector, streams, &taken.used, &self.clock)?;
         // Everything that could refuse later does so before anything is made.
-        self.grants.hosts(&connector, &whole)?;
-        self.grants.provider(&connector, &whole)?;
+        self.grants.hosts(&connector, &taken.used)?;
+        self.grants.provider(&connector, &taken.used)?;
+        let config = members(taken.kept);
         if consent.purposes.is_empty() {
             consent.purposes = default_purposes(&connector);
         }
@@ -297,13 +302,9 @@ impl Connecting {
         config: Map<String, Value>,
         actor: Actor,
     ) -> Result<Connection<Active>, ConnectError> {
-        let whole = Value::Object(config.clone());
-        let problems = connector.check_config(&whole);
-        if !problems.is_empty() {
-            return Err(ConnectError::Config { problems });
-        }
-        self.grants.hosts(connector, &whole)?;
-        let (config, secrets) = split(config, &connector.secret_paths());
+        let taken = connector.take(Value::Object(config), &self.clock).map_err(|problems| ConnectError::Config { problems })?;
+        self.grants.hosts(connector, &taken.used)?;
+        let (config, secrets) = split(members(taken.kept), &connector.secret_paths());
         let (key, credentials) = (connection.key, self.connections.credentials());
         let generation = credentials.load(key).map_err(ConnectionError::from)?.generation;
         let credential = Credential { generation, ..Credential::of_config(&secrets) };
@@ -316,7 +317,7 @@ impl Connecting {
 
     /// Makes a link; what it needs is durable before it is shown.
     async fn begin(&self, connection: &Connection, connector: &Connector) -> Result<Url, ConnectError> {
-        let config = self.whole_config(connection)?;
+        let config = connector.used_config(self.whole_config(connection)?, &self.clock)?;
         let unregistered = || GrantsError::NotRegistered { connector: connector.name.clone() };
         let provider = self.grants.provider(connector, &config)?.ok_or_else(unregistered)?;
         let begun = code::begin(&provider, connection.key, &self.redirect_uri, self.clock.now(), &self.entropy)?;
@@ -416,18 +417,36 @@ impl Connecting {
     }
 }
 
-/// The streams of a connection, in the manifest's order.
-fn chosen(connector: &Connector, wanted: Vec<String>) -> Result<Vec<String>, ConnectError> {
-    let names: Vec<String> = connector.manifest.declared().map(|stream| stream.name.clone()).collect();
-    if let Some(refused) = connector.manifest.refused().find(|stream| wanted.contains(&stream.name)) {
+/// The streams of a connection, in the manifest's order. Streams that the application itself names are made when it is asked, which
+/// needs a consent: so a connection to them names them, and they are in its consent.
+fn chosen(connector: &Connector, wanted: Vec<String>, config: &Value, clock: &Clock) -> Result<Vec<String>, ConnectError> {
+    let made;
+    let present = match connector.manifest.depends_on_config() {
+        true => {
+            made = connector.made(config, clock, Vec::new())?;
+            &made
+        }
+        false => connector,
+    };
+    let names: Vec<String> = present.manifest.declared().map(|stream| stream.name.clone()).collect();
+    if let Some(refused) = present.manifest.refused().find(|stream| wanted.contains(&stream.name)) {
         let reason = refused.problems.first().map(ToString::to_string).unwrap_or_default();
         return Err(ConnectError::RefusedStream { connector: connector.name.clone(), stream: refused.name.clone(), reason });
     }
-    if let Some(stream) = wanted.iter().find(|stream| !names.contains(stream)) {
+    let asks = connector.manifest.component_sources().next().is_some();
+    if asks && wanted.is_empty() {
+        return Err(ConnectError::UnnamedStreams { connector: connector.name.clone() });
+    }
+    if let Some(stream) = wanted.iter().find(|stream| !names.contains(stream) && !asks) {
         let (connector, stream, streams) = (connector.name.clone(), crate::ids::cut(stream), names.join(", "));
         return Err(ConnectError::UnknownStream { connector, stream, streams });
     }
-    Ok(names.into_iter().filter(|name| wanted.is_empty() || wanted.contains(name)).collect())
+    let unmade: Vec<String> = wanted.iter().filter(|stream| !names.contains(stream)).cloned().collect();
+    Ok(names.into_iter().filter(|name| wanted.is_empty() || wanted.contains(name)).chain(unmade).collect())
+}
+
+fn members(config: Value) -> Map<String, Value> {
+    if let Value::Object(members) = config { members } else { Map::new() }
 }
 
 /// The purposes of a connection whose order names none.

@@ -14,11 +14,16 @@ use crate::connector::component::schema::SchemaLoader;
 use crate::connector::component::source::DeclarativeSource;
 use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::value::Expression;
+use crate::connector::configuration::Configuration;
+use crate::connector::configuration::normalized;
+use crate::connector::configuration::validated;
 use crate::connector::expression::ExpressionError;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
 use crate::connector::expression::dynamic;
 use crate::connector::manifest;
+use crate::connector::manifest::making::Component;
+use crate::connector::manifest::making::Making;
 use crate::connector::problem::Code;
 use crate::connector::problem::Problem;
 use crate::connector::reading::chosen;
@@ -32,7 +37,7 @@ pub const NAME_CHARS_MAX: usize = 64;
 /// The steps that one regular expression of a specification may take.
 const PATTERN_STEPS_MAX: usize = 100_000;
 /// The most problems of a configuration that are told.
-const CONFIG_PROBLEMS_MAX: usize = 50;
+pub(super) const CONFIG_PROBLEMS_MAX: usize = 50;
 
 /// Why a connector cannot be had, or cannot be used with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +97,21 @@ impl Connector {
     /// # Errors
     /// Every problem of both texts.
     pub fn load(name: &str, manifest_text: &str, treatment_text: Option<&str>) -> Result<Self, ConnectorError> {
+        Self::load_for(name, manifest_text, treatment_text, None)
+    }
+
+    /// The connector of one configuration: conditional streams are there or not, and dynamic streams are made of the components
+    /// that were found.
+    ///
+    /// # Errors
+    /// Every problem of what was made, with the lines of the manifest.
+    pub fn made(&self, config: &Value, clock: &Clock, found: Vec<Vec<Component>>) -> Result<Self, ConnectorError> {
+        let mut scope = Scope::new(clock.clone());
+        scope.set("config", dynamic(config));
+        Self::load_for(&self.name, &self.manifest_text, self.treatment_text.as_deref(), Some(&Making { scope, found }))
+    }
+
+    fn load_for(name: &str, manifest_text: &str, treatment_text: Option<&str>, making: Option<&Making>) -> Result<Self, ConnectorError> {
         let refused = |problems| ConnectorError::Refused { name: crate::ids::cut(name), problems };
         if !is_name(name) {
             let message =
@@ -100,7 +120,7 @@ impl Connector {
         }
         let (manifest, treatment) = with_stack(|| {
             let treatment = treatment_text.map_or_else(|| Ok(Treatment::strict()), Treatment::read);
-            (manifest::read(manifest_text), treatment)
+            (manifest::read_for(manifest_text, making), treatment)
         });
         match (manifest, treatment) {
             (Ok(manifest), Ok(treatment)) => {
@@ -137,6 +157,27 @@ impl Connector {
     /// The stream called `name`.
     pub fn stream(&self, name: &str) -> Option<&DeclarativeStream> {
         self.manifest.stream(name)
+    }
+
+    /// What becomes of a configuration that is given, and what is wrong with it: the manifest's migrations and transformations are
+    /// applied, then the result is checked.
+    ///
+    /// # Errors
+    /// Everything that is wrong, without repeating a value.
+    pub fn take(&self, given: Value, clock: &Clock) -> Result<Configuration, Vec<Problem>> {
+        let taken = normalized(self.manifest.spec.as_ref(), given, clock)?;
+        let mut problems = self.check_config(&taken.used);
+        problems.extend(validated(self.manifest.spec.as_ref(), &taken.used, clock));
+        if problems.is_empty() { Ok(taken) } else { Err(problems) }
+    }
+
+    /// The configuration that expressions see, of one that is kept.
+    ///
+    /// # Errors
+    /// When the manifest's rules cannot be applied to it any more.
+    pub fn used_config(&self, kept: Value, clock: &Clock) -> Result<Value, ConnectorError> {
+        let taken = normalized(self.manifest.spec.as_ref(), kept, clock);
+        taken.map(|taken| taken.used).map_err(|problems| ConnectorError::Refused { name: self.name.clone(), problems })
     }
 
     /// The schema that the manifest declares for a stream's records, if it does.
@@ -298,7 +339,7 @@ impl Connector {
 
     /// What every stream asks, and its parents.
     pub fn requesters(&self) -> impl Iterator<Item = &HttpRequester> {
-        self.manifest.declared().flat_map(DeclarativeStream::requesters)
+        self.manifest.readers().into_iter().flat_map(DeclarativeStream::requesters)
     }
 
     fn render(&self, expression: &Expression, what: &'static str, scope: &Scope) -> Result<String, ConnectorError> {
@@ -326,7 +367,10 @@ impl Connector {
             problems.push(Problem { code: Code::NotAccepted, file: "manifest.yaml", line: spec.line, path, message });
         }
         for (name, stream) in &self.treatment.streams.0 {
-            if self.stream(name).is_none() && self.manifest.refused().all(|stream| stream.name != *name) {
+            if self.stream(name).is_none()
+                && !self.manifest.depends_on_config()
+                && self.manifest.refused().all(|stream| stream.name != *name)
+            {
                 let message = format!("the manifest has no stream `{name}`");
                 let path = format!("streams.{name}");
                 problems.push(Problem { code: Code::TreatmentStream, file: "headgate.yaml", line: stream.line, path, message });
@@ -385,7 +429,7 @@ pub fn is_name(name: &str) -> bool {
     (1..=NAME_CHARS_MAX).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('.')
 }
 
-fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
+pub(super) fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
     let mut schema = schema.clone();
     tolerate(&mut schema, 0);
     let patterns = jsonschema::PatternOptions::fancy_regex().backtrack_limit(PATTERN_STEPS_MAX);

@@ -3,6 +3,7 @@
 
 pub mod catalogue;
 pub mod component;
+pub mod configuration;
 pub mod datetime;
 pub mod definition;
 pub mod expression;

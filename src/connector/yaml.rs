@@ -143,6 +143,22 @@ impl Node {
         Rc::new(Node { line, tree: Tree::Null })
     }
 
+    /// The JSON value, all of it standing on `line`.
+    pub fn from_json(value: &Value, line: u32) -> Rc<Self> {
+        let tree = match value {
+            Value::Null => Tree::Null,
+            Value::Bool(value) => Tree::Bool(*value),
+            Value::Number(number) => Tree::Number(number.clone()),
+            Value::String(text) => Tree::Text(text.as_str().into()),
+            Value::Array(items) => Tree::List(items.iter().map(|item| Node::from_json(item, line)).collect()),
+            Value::Object(members) => {
+                let member = |value| Member { node: Node::from_json(value, line), line, inherited: false };
+                Tree::Map(members.iter().map(|(key, value)| (key.as_str().into(), member(value))).collect())
+            }
+        };
+        Rc::new(Node { line, tree })
+    }
+
     /// The members, when this is a map.
     pub fn as_map(&self) -> Option<&Members> {
         if let Tree::Map(members) = &self.tree { Some(members) } else { None }

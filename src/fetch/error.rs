@@ -3,6 +3,7 @@
 use crate::authorization::AuthorizationError;
 use crate::clock::Timestamp;
 use crate::connection::gate::GateClosed;
+use crate::connector::definition::ConnectorError;
 use crate::connector::reading::ReadingError;
 
 use super::egress::EgressError;
@@ -180,6 +181,21 @@ pub enum FetchError {
         /// What was asked for.
         stream: String,
     },
+    /// Which streams there are is not known.
+    #[error("the streams that this connector makes cannot be made; correct its `dynamic_streams`")]
+    Streams {
+        /// Why, unless the making itself broke off.
+        #[source]
+        source: Option<Box<ConnectorError>>,
+    },
+    /// More streams than are made.
+    #[error("the application names more than {limit} streams; narrow what `{stream}` of the manifest's dynamic streams asks for")]
+    TooManyStreams {
+        /// What was read.
+        stream: String,
+        /// The limit.
+        limit: usize,
+    },
     /// A paging that does not end.
     #[error("stream `{stream}` has more than {limit} pages in one slice; cut it into windows with `step`, or report a paging that circles")]
     TooManyPages {
@@ -220,6 +236,7 @@ impl FetchError {
             | FetchError::Reading { .. }
             | FetchError::Answer { .. }
             | FetchError::TooManyPages { .. }
+            | FetchError::TooManyStreams { .. }
             | FetchError::Status { .. } => true,
             FetchError::GaveUp { source, .. } => source.may_have_arrived(),
             FetchError::Egress { .. }
@@ -228,6 +245,7 @@ impl FetchError {
             | FetchError::Unreachable { .. }
             | FetchError::Authorization { .. }
             | FetchError::UnknownStream { .. }
+            | FetchError::Streams { .. }
             | FetchError::NotBefore { .. } => false,
         }
     }
@@ -250,6 +268,7 @@ impl FetchError {
             FetchError::TimedOut { phase, .. } => Some(phase),
             FetchError::TooLarge { part, .. } => Some(part),
             FetchError::TooManyPages { .. } => Some("pages"),
+            FetchError::TooManyStreams { .. } => Some("streams"),
             FetchError::Redirect { .. } => Some("redirects"),
             FetchError::NotBefore { .. } => Some("patience"),
             FetchError::GaveUp { .. } => Some("attempts"),

@@ -11,6 +11,7 @@
 pub mod address;
 pub mod budget;
 pub mod client;
+pub mod dynamic;
 pub mod egress;
 mod error;
 pub mod grants;

@@ -7,6 +7,7 @@
 //! Source for names and fields: the component schema of airbyte-cdk (LOWCODE.md sections 2 and 4).
 
 pub mod authenticator;
+pub mod dynamic;
 pub mod error_handler;
 pub mod incremental;
 pub mod pagination;
@@ -16,6 +17,7 @@ pub mod records;
 pub mod requester;
 pub mod schema;
 pub mod source;
+pub mod spec;
 pub mod value;
 
 use std::rc::Rc;
@@ -150,9 +152,29 @@ pub(crate) use family;
 pub const ALL: &[&Description] = &[
     &source::DeclarativeSource::ABOUT,
     &source::CheckStream::ABOUT,
+    &source::CheckDynamicStream::ABOUT,
+    &source::DynamicStreamCheckConfig::ABOUT,
     &source::ConcurrencyLevel::ABOUT,
-    &source::Spec::ABOUT,
+    &spec::Spec::ABOUT,
+    &spec::ConfigNormalizationRules::ABOUT,
+    &spec::ConfigMigration::ABOUT,
+    &spec::ConfigRemapField::ABOUT,
+    &spec::ConfigAddFields::ABOUT,
+    &spec::ConfigRemoveFields::ABOUT,
+    &spec::DpathValidator::ABOUT,
+    &spec::PredicateValidator::ABOUT,
+    &spec::ValidateAdheresToSchema::ABOUT,
     &source::DeclarativeStream::ABOUT,
+    &source::StateDelegatingStream::ABOUT,
+    &source::ConditionalStreams::ABOUT,
+    &source::LegacyToPerPartitionStateMigration::ABOUT,
+    &dynamic::DynamicDeclarativeStream::ABOUT,
+    &dynamic::HttpComponentsResolver::ABOUT,
+    &dynamic::ConfigComponentsResolver::ABOUT,
+    &dynamic::ParametrizedComponentsResolver::ABOUT,
+    &dynamic::StreamConfig::ABOUT,
+    &dynamic::StreamParametersDefinition::ABOUT,
+    &dynamic::ComponentMappingDefinition::ABOUT,
     &source::SimpleRetriever::ABOUT,
     &requester::HttpRequester::ABOUT,
     &requester::RequestBodyGraphQL::ABOUT,
@@ -262,10 +284,15 @@ mod tests {
                 assert!(!about.refused.contains(&field.name), "{}.{} is run, and refused", about.name, field.name);
             }
         }
-        let families: [&[&str]; 22] = [
+        let families: &[&[&str]] = &[
             source::Check::NAMES,
             source::Stream::NAMES,
             source::Retriever::NAMES,
+            source::StateMigration::NAMES,
+            spec::ConfigTransformation::NAMES,
+            spec::ConfigValidator::NAMES,
+            spec::ValidationStrategy::NAMES,
+            dynamic::ComponentsResolver::NAMES,
             requester::Requester::NAMES,
             requester::RequestBody::NAMES,
             requester::TokenPlacement::NAMES,
@@ -286,7 +313,7 @@ mod tests {
             error_handler::ErrorHandler::NAMES,
             error_handler::BackoffStrategy::NAMES,
         ];
-        for name in families.into_iter().flatten().chain(partition::PartitionRouter::NAMES) {
+        for name in families.iter().copied().flatten().chain(partition::PartitionRouter::NAMES) {
             assert!(names.contains(name), "{name} is not in the list");
         }
     }

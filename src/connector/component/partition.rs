@@ -20,14 +20,13 @@ family! {
 }
 
 impl PartitionRouter {
-    /// Calls `visit` for every parent, not for the parents of these.
+    /// Calls `visit` for every parent in each of its ways, not for the parents of these.
     pub fn parents<'a>(&'a self, visit: &mut dyn FnMut(&'a DeclarativeStream)) {
         match self {
             PartitionRouter::ListPartitionRouter(_) => {}
             PartitionRouter::SubstreamPartitionRouter(router) => {
                 for parent in &router.parent_stream_configs {
-                    let Stream::DeclarativeStream(stream) = &parent.stream;
-                    visit(stream);
+                    parent.stream.ways().into_iter().for_each(&mut *visit);
                 }
             }
             PartitionRouter::GroupingPartitionRouter(router) => router.underlying_partition_router.parents(visit),

@@ -24,7 +24,7 @@ pub const PROBLEMS_MAX: usize = 200;
 const LEFTOVERS: &[&str] = &["name", "primary_key", "path", "page_size", "description"];
 
 /// The components that have exactly their fields; the original refuses others too.
-const CLOSED: &[&str] = &["DeclarativeSource"];
+const CLOSED: &[&str] = &["DeclarativeSource", "ConfigNormalizationRules"];
 
 /// A value that a field may hold.
 pub trait Accept: Sized {

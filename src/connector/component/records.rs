@@ -8,6 +8,7 @@ use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Reader;
 use crate::connector::component::value::Expression;
 use crate::connector::component::value::choice;
+use crate::connector::expression::Literals;
 use crate::connector::yaml::Node;
 
 family! {
@@ -283,6 +284,19 @@ component! {
 choice! {
     /// The type of an added value.
     ValueType { Text = "string", Number = "number", Integer = "integer", Boolean = "boolean" }
+}
+
+impl ValueType {
+    /// What a rendered text may become where `wanted` is asked for.
+    pub fn literals(wanted: Option<Self>) -> Literals {
+        match wanted {
+            None => Literals::Any,
+            Some(ValueType::Text) => Literals::Text,
+            Some(ValueType::Number) => Literals::Number,
+            Some(ValueType::Integer) => Literals::Integer,
+            Some(ValueType::Boolean) => Literals::Boolean,
+        }
+    }
 }
 
 component! {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::connector::component::component;
+use crate::connector::component::dynamic::DynamicDeclarativeStream;
 use crate::connector::component::family;
 use crate::connector::component::incremental::IncrementalSync;
 use crate::connector::component::pagination::Paginator;
@@ -18,6 +19,8 @@ use crate::connector::component::records::Transformation;
 use crate::connector::component::requester::HttpRequester;
 use crate::connector::component::requester::Requester;
 use crate::connector::component::schema::SchemaLoader;
+use crate::connector::component::spec::Spec;
+use crate::connector::component::value::Expression;
 use crate::connector::component::value::Scalar;
 use crate::connector::problem::Problem;
 use crate::connector::yaml::Node;
@@ -30,7 +33,9 @@ component! {
         /// How a connection is checked.
         check: Check;
         /// The datasets that can be read.
-        streams: Streams;
+        streams: Streams = Streams::default();
+        /// Datasets that are made of templates when a connection is read.
+        dynamic_streams: DynamicStreams = DynamicStreams::default();
         /// What a configuration holds; without one every configuration is accepted.
         spec: Option<Spec>;
         /// How many slices are read at a time.
@@ -45,32 +50,46 @@ component! {
         max_concurrent_async_job_count: Option<Unread>;
         /// What the source is, in words.
         description: Option<String>;
-    } refused { dynamic_streams, api_budget, stream_groups }
+    } refused { api_budget, stream_groups }
 }
 
 family! {
     /// How a connection is checked.
-    Check { CheckStream }
+    Check { CheckStream, CheckDynamicStream }
 }
 
 component! {
     /// Checks a connection by reading the first page of the named streams.
     CheckStream {
-        /// The streams; one that can be read proves the connection.
-        stream_names: Vec<String>;
-    } refused { dynamic_streams_check_configs, config_overrides }
+        /// The streams; all of them are read.
+        stream_names: Vec<String> = Vec::new();
+        /// Dynamic streams, and how many of the streams made by each are read too.
+        dynamic_streams_check_configs: Vec<DynamicStreamCheckConfig> = Vec::new();
+        /// What the configuration is instead while a connection is checked.
+        config_overrides: Option<Value>;
+    }
 }
 
 component! {
-    /// What a configuration holds.
-    Spec {
-        /// A JSON schema for the configuration; `airbyte_secret` marks what is sealed.
-        connection_specification: Value;
-        /// Where people read about the application.
-        documentation_url: Option<String>;
-        /// How the original platform authorizes; it is handed on, and Headgate's own treatment says that instead.
-        advanced_auth: Option<Value>;
-    } refused { config_normalization_rules }
+    /// How many of the streams that a dynamic stream makes are read to check a connection.
+    DynamicStreamCheckConfig {
+        /// The dynamic stream.
+        dynamic_stream_name: String;
+        /// The number; without one, all.
+        stream_count: Option<u32>;
+    }
+}
+
+component! {
+    /// Checks a connection by reading the first page of the first streams.
+    CheckDynamicStream {
+        /// How many streams.
+        stream_count: u32;
+        /// Whether they are read at all; else it is enough that there is one.
+        use_check_availability: bool = true;
+        /// What the configuration is instead while a connection is checked.
+        config_overrides: Option<Value>;
+    }
 }
 
 component! {
@@ -85,7 +104,32 @@ component! {
 
 family! {
     /// A dataset.
-    Stream { DeclarativeStream }
+    Stream { DeclarativeStream, StateDelegatingStream }
+}
+
+component! {
+    /// A dataset that is read in one way from the beginning, and in another once there is a state.
+    StateDelegatingStream {
+        /// The name, that of both ways.
+        name: String;
+        /// How it is read without a state.
+        full_refresh_stream: Box<DeclarativeStream>;
+        /// How it is read with one.
+        incremental_stream: Box<DeclarativeStream>;
+        /// How long the application keeps what `incremental_stream` asks for, an ISO 8601 duration: with an older state it is read from
+        /// the beginning.
+        api_retention_period: Option<Expression>;
+    }
+}
+
+component! {
+    /// Datasets that are there only with some configurations.
+    ConditionalStreams {
+        /// Whether they are there.
+        condition: Expression;
+        /// The datasets.
+        streams: Streams;
+    }
 }
 
 component! {
@@ -103,7 +147,19 @@ component! {
         schema_loader: Option<Vec<SchemaLoader>>;
         /// Changes made to every record, in order.
         transformations: Vec<Transformation> = Vec::new();
-    } refused { state_migrations, file_uploader }
+        /// Changes made to a state that an older version of the connector wrote, in order.
+        state_migrations: Vec<StateMigration> = Vec::new();
+    } refused { file_uploader }
+}
+
+family! {
+    /// A change made to a state that an older version of the connector wrote.
+    StateMigration { LegacyToPerPartitionStateMigration }
+}
+
+component! {
+    /// Turns one cursor for each value of the parent's key into the states of partitions.
+    LegacyToPerPartitionStateMigration {}
 }
 
 impl DeclarativeStream {
@@ -146,13 +202,26 @@ component! {
 #[derive(Debug, Default)]
 pub struct Streams(pub Vec<Entry>);
 
-/// One stream of a manifest.
+/// One stream of a manifest, or several that share a condition.
 #[derive(Debug)]
 pub enum Entry {
     /// It runs.
     Run(Stream),
+    /// They run with some configurations.
+    Conditional(Box<ConditionalStreams>),
+    /// It was made of a template, for one configuration.
+    Made(MadeStream),
     /// It needs what is not run here.
     Refused(RefusedStream),
+}
+
+/// A stream that was made of a template.
+#[derive(Debug)]
+pub struct MadeStream {
+    /// What the dynamic stream is called that it belongs to.
+    pub of: String,
+    /// The stream.
+    pub stream: Stream,
 }
 
 /// A stream that needs what is not run here: custom Python, a component, a field, an expression.
@@ -168,26 +237,63 @@ impl Accept for Streams {
     const ACCEPTS: &'static str = Stream::ACCEPTS;
 
     fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
-        let alone = [Rc::clone(node)];
-        let items = node.as_list().unwrap_or(&alone);
-        let mut streams = Vec::new();
-        let mut broken = false;
-        for (index, item) in items.iter().enumerate() {
-            let (stream, problems) = reader.within(format!("[{index}]"), |reader| reader.apart(|reader| Stream::accept(item, reader)));
-            match stream {
-                Some(stream) if problems.is_empty() => streams.push(Entry::Run(stream)),
-                _ if problems.iter().all(|problem| problem.code.is_of_one_stream()) => {
-                    let name = item.get("name").and_then(|name| name.as_text()).map_or_else(|| format!("streams[{index}]"), str::to_owned);
-                    streams.push(Entry::Refused(RefusedStream { name, problems }));
-                }
-                _ => {
-                    reader.take_over(problems);
-                    broken = true;
-                }
+        let entry = |item: &Rc<Node>, reader: &mut Reader| match item.type_name() {
+            Some("ConditionalStreams") => Box::<ConditionalStreams>::accept(item, reader).map(Entry::Conditional),
+            _ => Stream::accept(item, reader).map(Entry::Run),
+        };
+        each_apart(node, "streams", reader, entry, Entry::Refused).map(Streams)
+    }
+}
+
+/// The dynamic streams in the order of the manifest.
+#[derive(Debug, Default)]
+pub struct DynamicStreams(pub Vec<DynamicEntry>);
+
+/// One dynamic stream of a manifest.
+#[derive(Debug)]
+pub enum DynamicEntry {
+    /// It makes streams.
+    Make(Box<DynamicDeclarativeStream>),
+    /// It needs what is not run here.
+    Refused(RefusedStream),
+}
+
+impl Accept for DynamicStreams {
+    const ACCEPTS: &'static str = "a list of maps of type DynamicDeclarativeStream";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        let entry = |item: &Rc<Node>, reader: &mut Reader| Box::<DynamicDeclarativeStream>::accept(item, reader).map(DynamicEntry::Make);
+        each_apart(node, "dynamic_stream", reader, entry, DynamicEntry::Refused).map(DynamicStreams)
+    }
+}
+
+/// Reads each item of a list apart: one that needs what is not run here is refused alone, one that is out of order refuses all.
+pub fn each_apart<T>(
+    node: &Rc<Node>,
+    noun: &str,
+    reader: &mut Reader,
+    mut read: impl FnMut(&Rc<Node>, &mut Reader) -> Option<T>,
+    refuse: fn(RefusedStream) -> T,
+) -> Option<Vec<T>> {
+    let alone = [Rc::clone(node)];
+    let items = node.as_list().unwrap_or(&alone);
+    let mut entries = Vec::with_capacity(items.len());
+    let mut broken = false;
+    for (index, item) in items.iter().enumerate() {
+        let (entry, problems) = reader.within(format!("[{index}]"), |reader| reader.apart(|reader| read(item, reader)));
+        match entry {
+            Some(entry) if problems.is_empty() => entries.push(entry),
+            _ if problems.iter().all(|problem| problem.code.is_of_one_stream()) => {
+                let name = item.get("name").and_then(|name| name.as_text()).filter(|name| !name.is_empty());
+                entries.push(refuse(RefusedStream { name: name.map_or_else(|| format!("{noun}_{index}"), str::to_owned), problems }));
+            }
+            _ => {
+                reader.take_over(problems);
+                broken = true;
             }
         }
-        (!broken).then_some(Streams(streams))
     }
+    (!broken).then_some(entries)
 }
 
 /// The paths of the fields that identify a record; none when the stream has no primary key.

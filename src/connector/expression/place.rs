@@ -38,6 +38,8 @@ pub enum Place {
     AsyncJob,
     /// A field of the manifest's check, specification or schema.
     Spec,
+    /// What goes from a component into a stream's template, and where.
+    Components,
 }
 
 impl Place {
@@ -69,6 +71,7 @@ impl Place {
                 "download_target",
                 "headers",
             ],
+            Place::Components => &["config", "parameters", "components_values", "stream_slice", "stream_template_config"],
             Place::PageSize | Place::Backoff | Place::Cursor | Place::FieldPath | Place::Spec => &["config", "parameters"],
         }
     }
@@ -92,6 +95,7 @@ impl Place {
             Place::FieldPath => "a field path",
             Place::AsyncJob => "an asynchronous job",
             Place::Spec => "the specification",
+            Place::Components => "the mapping of a dynamic stream",
         }
     }
 }

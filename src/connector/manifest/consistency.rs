@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::connector::component::authenticator::ApiKeyAuthenticator;
 use crate::connector::component::authenticator::Authenticator;
+use crate::connector::component::dynamic::ComponentsResolver;
 use crate::connector::component::incremental::DatetimeBasedCursor;
 use crate::connector::component::incremental::IncrementalSync;
 use crate::connector::component::incremental::Moment;
@@ -20,7 +21,9 @@ use crate::connector::component::requester::TokenPlacement;
 use crate::connector::component::source::Check;
 use crate::connector::component::source::DeclarativeSource;
 use crate::connector::component::source::DeclarativeStream;
+use crate::connector::component::source::DynamicEntry;
 use crate::connector::component::source::Entry;
+use crate::connector::component::source::MadeStream;
 use crate::connector::component::source::Retriever;
 use crate::connector::component::source::Stream;
 use crate::connector::component::value::Expression;
@@ -28,29 +31,77 @@ use crate::connector::datetime::Duration;
 use crate::connector::datetime::Format;
 use crate::connector::problem::Code;
 
-/// Notes every inconsistency of a source.
-pub fn check(source: &DeclarativeSource, reader: &mut Reader) {
-    names(source, reader);
-    for (index, entry) in source.streams.0.iter().enumerate() {
-        if let Entry::Run(Stream::DeclarativeStream(stream)) = entry {
-            reader.within(format!("streams[{index}]"), |reader| check_stream(stream, reader));
-        }
+/// Notes every inconsistency of a source. `made`: its streams are those of one configuration.
+pub fn check(source: &DeclarativeSource, made: bool, reader: &mut Reader) {
+    names(source, made, reader);
+    check_entries(&source.streams.0, "streams", reader);
+    for (index, entry) in source.dynamic_streams.0.iter().enumerate() {
+        let DynamicEntry::Make(definition) = entry else { continue };
+        reader.within(format!("dynamic_streams[{index}]"), |reader| {
+            if let Some(stream) = definition.source() {
+                reader.within("components_resolver", |reader| check_stream(stream, reader));
+            }
+            let conditional = definition.mapping().iter().find(|mapping| mapping.condition.is_some());
+            if let (Some(mapping), false) =
+                (conditional, matches!(definition.components_resolver, ComponentsResolver::ConfigComponentsResolver(_)))
+            {
+                let message = "`condition` goes with ConfigComponentsResolver alone; leave it out".to_owned();
+                reader.problem(Code::Conflict, mapping.line, message);
+            }
+        });
     }
 }
 
-/// Stream names are distinct, and those that are checked exist.
-fn names(source: &DeclarativeSource, reader: &mut Reader) {
+fn check_entries(entries: &[Entry], path: &str, reader: &mut Reader) {
+    for (index, entry) in entries.iter().enumerate() {
+        reader.within(format!("{path}[{index}]"), |reader| match entry {
+            Entry::Run(stream) | Entry::Made(MadeStream { stream, .. }) => check_ways(stream, reader),
+            Entry::Conditional(conditional) => check_entries(&conditional.streams.0, "streams", reader),
+            Entry::Refused(_) => {}
+        });
+    }
+}
+
+/// The ways of one stream have its name, and its times are of a kind that has an age.
+fn check_ways(stream: &Stream, reader: &mut Reader) {
+    if let Stream::StateDelegatingStream(delegating) = stream {
+        let names = [&delegating.full_refresh_stream.name, &delegating.incremental_stream.name];
+        if names.into_iter().any(|name| *name != delegating.name) {
+            let message = format!("`{}` and its two streams must have one name, but have {names:?}", delegating.name);
+            reader.problem(Code::BadName, delegating.line, message);
+        }
+        let period = delegating.api_retention_period.as_ref().and_then(Expression::plain);
+        if let Some(Err(error)) = period.map(|text| Duration::parse(text.trim())) {
+            reader.within("api_retention_period", |reader| reader.problem(Code::BadFormat, delegating.line, error.to_string()));
+        }
+    }
+    for way in stream.ways() {
+        check_stream(way, reader);
+    }
+}
+
+/// Stream names are distinct, and those that are checked exist. Streams under different conditions may share a name: that is
+/// known only with a configuration.
+fn names(source: &DeclarativeSource, made: bool, reader: &mut Reader) {
     let mut names = HashSet::new();
-    for stream in source.declared() {
+    let unconditional = source.streams.0.iter().filter_map(|entry| match entry {
+        Entry::Run(stream) | Entry::Made(MadeStream { stream, .. }) => Some(stream),
+        Entry::Conditional(_) | Entry::Refused(_) => None,
+    });
+    for stream in unconditional.map(Stream::declared) {
         if !names.insert(stream.name.as_str()) {
             reader.problem(Code::BadName, stream.line, format!("a second stream is called `{}`; names must differ", stream.name));
         }
     }
-    if source.streams.0.is_empty() {
+    if source.streams.0.is_empty() && !made && source.dynamic_streams.0.is_empty() {
         reader.problem(Code::MissingField, source.line, "there is no stream; at least one is needed".to_owned());
     }
+    names.extend(source.declared().map(|stream| stream.name.as_str()));
     names.extend(source.refused().map(|stream| stream.name.as_str()));
-    let Check::CheckStream(check) = &source.check;
+    let Check::CheckStream(check) = &source.check else { return };
+    if source.depends_on_config() || made {
+        return;
+    }
     for name in check.stream_names.iter().filter(|name| !names.contains(name.as_str())) {
         reader.problem(Code::BadName, check.line, format!("the stream `{name}` that is to be checked does not exist"));
     }
@@ -88,8 +139,9 @@ fn check_router(router: &PartitionRouter, reader: &mut Reader) {
                     if let Some(option) = &parent.request_option {
                         check_option(option, reader);
                     }
-                    let Stream::DeclarativeStream(stream) = &parent.stream;
-                    reader.within("stream", |reader| check_stream(stream, reader));
+                    for stream in parent.stream.ways() {
+                        reader.within("stream", |reader| check_stream(stream, reader));
+                    }
                 });
             }
         }

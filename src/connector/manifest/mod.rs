@@ -8,14 +8,8 @@ use std::rc::Rc;
 use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Document;
 use crate::connector::component::reader::Reader;
-use crate::connector::component::source::Check;
 use crate::connector::component::source::DeclarativeSource;
-use crate::connector::component::source::DeclarativeStream;
-use crate::connector::component::source::Entry;
-use crate::connector::component::source::RefusedStream;
-use crate::connector::component::source::Stream;
-use crate::connector::expression::ExpressionError;
-use crate::connector::expression::Scope;
+use crate::connector::manifest::making::Making;
 use crate::connector::problem::Code;
 use crate::connector::problem::Problem;
 use crate::connector::yaml::Member;
@@ -26,13 +20,14 @@ use crate::connector::yaml::Tree;
 use crate::connector::yaml::parse;
 
 mod consistency;
+mod filling;
+pub mod making;
 pub mod propagation;
 pub mod reference;
+mod source;
 
-/// The number of slices that are read at a time when the manifest does not say.
-pub const CONCURRENCY_DEFAULT: u32 = 2;
-/// The most slices that are read at a time, whatever the manifest says.
-pub const CONCURRENCY_MAX: u32 = 40;
+pub use source::CONCURRENCY_DEFAULT;
+pub use source::CONCURRENCY_MAX;
 
 /// A manifest that can be used.
 #[derive(Debug)]
@@ -51,6 +46,14 @@ pub struct Manifest {
 /// # Errors
 /// Every problem of the text, in the order of its lines.
 pub fn read(text: &str) -> Result<Manifest, Vec<Problem>> {
+    read_for(text, None)
+}
+
+/// Reads a manifest, and makes it that of one configuration where `making` says which.
+///
+/// # Errors
+/// Every problem of the text, in the order of its lines.
+pub fn read_for(text: &str, making: Option<&Making>) -> Result<Manifest, Vec<Problem>> {
     let mut reader = Reader::new(Document::Manifest);
     let document = match parse(text, Repeated::LastCounts) {
         Ok(document) => document,
@@ -59,7 +62,8 @@ pub fn read(text: &str) -> Result<Manifest, Vec<Problem>> {
             return Err(reader.into_problems());
         }
     };
-    if document.type_name() != Some("DeclarativeSource") {
+    let is_source = document.type_name().is_none_or(|name| name == "DeclarativeSource") && document.get("check").is_some();
+    if document.type_name() != Some("DeclarativeSource") && !is_source {
         let message = "is no declarative source; a manifest begins with `type: DeclarativeSource`".to_owned();
         reader.problem(Code::NotAManifest, 1, message);
         return Err(reader.into_problems());
@@ -68,18 +72,26 @@ pub fn read(text: &str) -> Result<Manifest, Vec<Problem>> {
     for broken in broken {
         reader.problem(broken.code, broken.line, broken.message);
     }
-    let source = match propagate(&resolved) {
-        Ok(written) => DeclarativeSource::accept(&written, &mut reader),
+    let mut source = match propagate(&resolved) {
+        Ok(written) => {
+            let source = DeclarativeSource::accept(&written, &mut reader);
+            source.map(|mut source| {
+                if let Some(making) = making {
+                    making::make(&mut source, &written, making, &mut reader);
+                }
+                source
+            })
+        }
         Err(error) => {
             reader.problem(Code::Expansion, 1, error.to_string());
             None
         }
     };
-    if let Some(source) = &source {
-        consistency::check(source, &mut reader);
+    if let Some(source) = &mut source {
+        consistency::check(source, making.is_some(), &mut reader);
     }
     match source {
-        Some(source) if reader.is_clean() && source.declared().next().is_some() => {
+        Some(source) if reader.is_clean() && (source.declared().next().is_some() || source.makes_streams()) => {
             Ok(Manifest { source, warnings: reader.take_warnings() })
         }
         source => {
@@ -93,7 +105,9 @@ pub fn read(text: &str) -> Result<Manifest, Vec<Problem>> {
 /// Fills in types and parameters of what a source runs. Definitions that nothing refers to are left as they are.
 fn propagate(document: &Rc<Node>) -> Result<Rc<Node>, propagation::TooLarge> {
     let Some(members) = document.as_map() else { return Ok(Rc::clone(document)) };
-    let (unread, run): (Members, Members) = members.clone().into_iter().partition(|(key, _)| UNREAD.contains(&key.as_ref()));
+    let (unread, mut run): (Members, Members) = members.clone().into_iter().partition(|(key, _)| UNREAD.contains(&key.as_ref()));
+    let kind = Rc::new(Node { line: document.line, tree: Tree::Text("DeclarativeSource".into()) });
+    run.entry("type".into()).or_insert(Member { node: kind, line: 0, inherited: false });
     let run = Rc::new(Node { line: document.line, tree: Tree::Map(run) });
     let written = propagation::propagate(&run, "", "")?;
     let mut members = written.as_map().cloned().unwrap_or_default();
@@ -105,47 +119,6 @@ fn propagate(document: &Rc<Node>) -> Result<Rc<Node>, propagation::TooLarge> {
 
 /// Members of the source that are not components.
 const UNREAD: &[&str] = &["definitions", "schemas", "metadata"];
-
-impl DeclarativeSource {
-    /// The streams that run.
-    pub fn declared(&self) -> impl Iterator<Item = &DeclarativeStream> {
-        self.streams.0.iter().filter_map(|entry| match entry {
-            Entry::Run(Stream::DeclarativeStream(stream)) => Some(stream.as_ref()),
-            Entry::Refused(_) => None,
-        })
-    }
-
-    /// The streams that do not run, with the reasons.
-    pub fn refused(&self) -> impl Iterator<Item = &RefusedStream> {
-        self.streams.0.iter().filter_map(|entry| match entry {
-            Entry::Run(_) => None,
-            Entry::Refused(stream) => Some(stream),
-        })
-    }
-
-    /// The streams whose first page checks a connection: those that the manifest names, as far as they run; when none of
-    /// them does, the first that runs.
-    pub fn checked(&self) -> Vec<&DeclarativeStream> {
-        let Check::CheckStream(check) = &self.check;
-        let named: Vec<_> = check.stream_names.iter().filter_map(|name| self.stream(name)).collect();
-        if named.is_empty() { self.declared().take(1).collect() } else { named }
-    }
-
-    /// How many slices are read at a time with a configuration: what the manifest wants, at most what it allows, at least one.
-    ///
-    /// # Errors
-    /// When the number cannot be evaluated.
-    pub fn concurrency(&self, scope: &Scope) -> Result<u32, ExpressionError> {
-        let Some(level) = &self.concurrency_level else { return Ok(CONCURRENCY_DEFAULT) };
-        let wanted = level.default_concurrency.value(scope)?.as_u64().and_then(|wanted| u32::try_from(wanted).ok());
-        Ok(wanted.unwrap_or(CONCURRENCY_DEFAULT).clamp(1, level.max_concurrency.unwrap_or(u32::MAX).clamp(1, CONCURRENCY_MAX)))
-    }
-
-    /// The stream called `name`.
-    pub fn stream(&self, name: &str) -> Option<&DeclarativeStream> {
-        self.declared().find(|stream| stream.name == name)
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,10 @@ pub const PARAMETERS: &str = "$parameters";
 const IMPLIED: &[(&str, &str, &str)] = &[
     ("AddFields", "fields", "AddedFieldDefinition"),
     ("CompositeErrorHandler", "error_handlers", "DefaultErrorHandler"),
+    ("ConditionalStreams", "streams", "DeclarativeStream"),
+    ("ConfigComponentsResolver", "components_mapping", "ComponentMappingDefinition"),
+    ("ConfigComponentsResolver", "stream_config", "StreamConfig"),
+    ("CustomPartitionRouter", "parent_stream_configs", "ParentStreamConfig"),
     ("CursorPagination", "decoder", "JsonDecoder"),
     ("DatetimeBasedCursor", "end_datetime", "MinMaxDatetime"),
     ("DatetimeBasedCursor", "end_time_option", "RequestOption"),
@@ -36,7 +40,10 @@ const IMPLIED: &[(&str, &str, &str)] = &[
     ("DefaultPaginator", "page_size_option", "RequestOption"),
     ("DpathExtractor", "decoder", "JsonDecoder"),
     ("DpathExtractor", "record_expander", "RecordExpander"),
+    ("DynamicDeclarativeStream", "stream_template", "DeclarativeStream"),
     ("DynamicSchemaLoader", "retriever", "SimpleRetriever"),
+    ("HttpComponentsResolver", "components_mapping", "ComponentMappingDefinition"),
+    ("HttpComponentsResolver", "retriever", "SimpleRetriever"),
     ("HttpRequester", "error_handler", "DefaultErrorHandler"),
     ("ListPartitionRouter", "request_option", "RequestOption"),
     ("ParentStreamConfig", "request_option", "RequestOption"),
@@ -47,6 +54,8 @@ const IMPLIED: &[(&str, &str, &str)] = &[
     ("SimpleRetriever", "paginator", "NoPagination"),
     ("SimpleRetriever", "record_selector", "RecordSelector"),
     ("SimpleRetriever", "requester", "HttpRequester"),
+    ("StateDelegatingStream", "full_refresh_stream", "DeclarativeStream"),
+    ("StateDelegatingStream", "incremental_stream", "DeclarativeStream"),
     ("SubstreamPartitionRouter", "parent_stream_configs", "ParentStreamConfig"),
 ];
 
@@ -60,11 +69,23 @@ pub struct TooLarge;
 /// # Errors
 /// When the result is too large.
 pub fn propagate(node: &Rc<Node>, around: &str, field: &str) -> Result<Rc<Node>, TooLarge> {
-    Propagation { nodes: 0 }.component(node, around, field, &Members::new(), 0)
+    Propagation { nodes: 0, outer_wins: false }.component(node, around, field, &Members::new(), 0)
+}
+
+/// Does so a second time, for a stream that was made of a template: `outer_wins` lets the parameters of the whole win over those
+/// of its parts, so that what was filled in reaches them. The number of nodes is given back, and counts from `nodes` on.
+///
+/// # Errors
+/// When the result, with what was there before, is too large.
+pub fn propagate_again(node: &Rc<Node>, outer_wins: bool, nodes: usize) -> Result<(Rc<Node>, usize), TooLarge> {
+    let mut propagation = Propagation { nodes, outer_wins };
+    let node = propagation.component(node, "DynamicDeclarativeStream", "stream_template", &Members::new(), 0)?;
+    Ok((node, propagation.nodes))
 }
 
 struct Propagation {
     nodes: usize,
+    outer_wins: bool,
 }
 
 impl Propagation {
@@ -87,7 +108,11 @@ impl Propagation {
         };
         let mut parameters = inherited.clone();
         if let Some(Tree::Map(nearer)) = members.shift_remove(PARAMETERS).map(|member| member.node.tree.clone()) {
-            parameters.extend(nearer);
+            for (key, member) in nearer {
+                if !self.outer_wins || !parameters.contains_key(&key) {
+                    parameters.insert(key, member);
+                }
+            }
         }
         self.count(parameters.len(), depth)?;
         for (key, parameter) in &parameters {
@@ -156,7 +181,8 @@ impl Propagation {
 fn is_schema(members: &Members) -> bool {
     members.get("type").is_some_and(|member| match &member.node.tree {
         Tree::Text(text) => text.as_ref() == "object",
-        Tree::List(items) => items.iter().any(|item| item.as_text() == Some("object")),
+        // A component's type is a text: a list is a union of a schema's types, a map a property that is called `type`.
+        Tree::List(_) | Tree::Map(_) => true,
         _ => false,
     })
 }

@@ -2,35 +2,35 @@
 
 /// A segment of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     text: String,
     pattern: bool,
 }
 
 impl Segment {
-    pub(super) fn new(text: String) -> Self {
+    pub(crate) fn new(text: String) -> Self {
         let pattern = text.contains(['*', '?', '[']);
         Segment { text, pattern }
     }
 
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// The name, when it is no pattern.
-    pub(super) fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         (!self.pattern).then_some(self.text.as_str())
     }
 
-    pub(super) fn is_deep(&self) -> bool {
+    pub(crate) fn is_deep(&self) -> bool {
         self.text == "**"
     }
 
-    pub(super) fn matches_key(&self, key: &str) -> bool {
+    pub(crate) fn matches_key(&self, key: &str) -> bool {
         if self.pattern { matches(&self.text, key) } else { self.text == key && !is_position(key) }
     }
 
-    pub(super) fn matches_position(&self, at: usize, length: usize) -> bool {
+    pub(crate) fn matches_position(&self, at: usize, length: usize) -> bool {
         match self.name() {
             Some(name) => position(name, length) == Some(at),
             None => matches(&self.text, &at.to_string()),
@@ -39,12 +39,12 @@ impl Segment {
 }
 
 /// Whether a segment is a number: it names positions of lists, and no key that is written like it (measured).
-pub(super) fn is_position(text: &str) -> bool {
+pub(crate) fn is_position(text: &str) -> bool {
     text.parse::<i64>().is_ok()
 }
 
 /// The position that `text` names in a list of `length` elements; negative ones count from its end.
-pub(super) fn position(text: &str, length: usize) -> Option<usize> {
+pub(crate) fn position(text: &str, length: usize) -> Option<usize> {
     let number: i64 = text.parse().ok()?;
     let length = i64::try_from(length).ok()?;
     let at = if number < 0 { number.checked_add(length)? } else { number };

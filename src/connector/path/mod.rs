@@ -8,7 +8,7 @@ use serde_json::Map;
 use serde_json::Value;
 
 mod extract;
-mod glob;
+pub(crate) mod glob;
 mod once;
 pub(crate) mod raw;
 

@@ -13,13 +13,14 @@ mod cursor;
 mod error_policy;
 mod extraction;
 mod jwt;
+mod opening;
 mod pager;
 mod partition;
 mod request;
 mod schema;
 mod selector;
 #[cfg(test)]
-mod support;
+pub(in crate::connector) mod support;
 mod token;
 mod transform;
 
@@ -36,6 +37,10 @@ pub use error_policy::Outcome;
 pub use error_policy::RETRY_TIME_MAX;
 pub use error_policy::Wait;
 pub use jwt::JwtPlan;
+pub use opening::NO_CURSOR_STATE;
+pub use opening::Opened;
+pub use opening::migrated;
+pub use opening::open;
 pub use pager::Injection;
 pub use pager::PageSeen;
 pub use pager::Pager;

@@ -16,10 +16,10 @@ use crate::connector::yaml::Repeated;
 use crate::connector::yaml::parse;
 
 /// The time that tests call now.
-pub(super) const NOW: &str = "2026-11-24T10:00:00Z";
+pub(in crate::connector) const NOW: &str = "2026-11-24T10:00:00Z";
 
 /// The component that `yaml` declares, as the member `field` of a component of type `around`.
-pub(super) fn component<T: Accept>(yaml: &str, around: &str, field: &str) -> T {
+pub(in crate::connector) fn component<T: Accept>(yaml: &str, around: &str, field: &str) -> T {
     let node = propagate(&parse(yaml, Repeated::Refused).unwrap(), around, field).unwrap();
     let mut reader = Reader::new(Document::Manifest);
     let component = T::accept(&node, &mut reader);
@@ -27,14 +27,14 @@ pub(super) fn component<T: Accept>(yaml: &str, around: &str, field: &str) -> T {
 }
 
 /// A scope with a configuration.
-pub(super) fn scope(config: &Value) -> Scope {
+pub(in crate::connector) fn scope(config: &Value) -> Scope {
     let mut scope = Scope::new(Clock::manual(NOW.parse().unwrap()));
     scope.set("config", dynamic(config));
     scope
 }
 
 /// An answer.
-pub(super) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
+pub(in crate::connector) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Answer { status, headers: Headers::new(headers), body: Bytes::from(body.to_owned()) }
 }

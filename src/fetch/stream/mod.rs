@@ -29,7 +29,9 @@ use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
 use crate::connector::expression::dynamic;
 use crate::connector::reading::Compat;
+use crate::connector::reading::Opened;
 use crate::connector::reading::ReadingError;
+use crate::connector::reading::open;
 use crate::fetch::FetchError;
 use crate::fetch::budget::Budget;
 use crate::fetch::client::Client;
@@ -100,16 +102,17 @@ pub struct Ended {
 pub async fn read(order: StreamOrder, pages: mpsc::Sender<FetchedPage>) -> Ended {
     let failed = |failure: FetchError| Ended { state: None, failure: Some(failure) };
     let connector = order.connector.clone();
-    let Some(stream) = connector.stream(&order.stream) else {
-        return failed(FetchError::UnknownStream { stream: order.stream.clone() });
-    };
     let mut scope = Scope::new(order.clock.clone());
     scope.set("config", dynamic(order.access.config())).set_slice(&Slice::default());
+    let opened = match order.opened(&connector, &scope) {
+        Ok(opened) => opened,
+        Err(error) => return failed(error),
+    };
     let wide = match connector.manifest.concurrency(&scope).map_err(ReadingError::expression("concurrency_level")) {
         Ok(wide) => wide,
         Err(error) => return failed(order.unreadable(error)),
     };
-    let source = match Source::new(&order, stream, scope, order.state.as_ref()) {
+    let source = match Source::new(&order, opened.stream, scope, opened.state.as_ref()) {
         Ok(source) => source,
         Err(error) => return failed(error),
     };
@@ -221,6 +224,15 @@ impl Reading<'_> {
 }
 
 impl StreamOrder {
+    /// The stream in the way that its state asks for. A stream of components has one way.
+    fn opened<'c>(&self, connector: &'c Connector, scope: &Scope) -> Result<Opened<'c>, FetchError> {
+        match (connector.manifest.named(&self.stream), connector.manifest.stream(&self.stream)) {
+            (Some(stream), _) => open(stream, self.state.clone(), scope, self.clock.now()).map_err(|error| self.unreadable(error)),
+            (None, Some(stream)) => Ok(Opened { stream, state: None }),
+            (None, None) => Err(FetchError::UnknownStream { stream: self.stream.clone() }),
+        }
+    }
+
     fn unreadable(&self, source: ReadingError) -> FetchError {
         FetchError::Reading { stream: self.stream.clone(), source: Box::new(source) }
     }

@@ -13,14 +13,15 @@ use tokio::sync::mpsc;
 use crate::connector::component::partition::GroupingPartitionRouter;
 use crate::connector::component::partition::ParentStreamConfig;
 use crate::connector::component::partition::PartitionRouter;
-use crate::connector::component::source::Stream;
 use crate::connector::expression::Scope;
 use crate::connector::reading::Grouping;
+use crate::connector::reading::Opened;
 use crate::connector::reading::ParentRule;
 use crate::connector::reading::Partition;
 use crate::connector::reading::ReadingError;
 use crate::connector::reading::Union;
 use crate::connector::reading::list;
+use crate::connector::reading::open;
 use crate::connector::reading::within_limit;
 use crate::fetch::FetchError;
 
@@ -176,13 +177,14 @@ impl<'a> Route<'a> {
 
 impl<'a> Parent<'a> {
     fn new(order: &'a StreamOrder, parent: &'a ParentStreamConfig, scope: &Scope, state: Option<&Value>) -> Result<Self, FetchError> {
-        let Stream::DeclarativeStream(stream) = &parent.stream;
         let failed = |error| order.unreadable(error);
-        let own = if parent.incremental_dependency { state_of::parent(state, stream, scope).map_err(failed)? } else { None };
+        let is_kept = parent.incremental_dependency;
+        let own = if is_kept { state_of::parent(state, parent.stream.declared(), scope).map_err(failed)? } else { None };
+        let Opened { stream, state: own } = open(&parent.stream, own, scope, order.clock.now()).map_err(failed)?;
         Ok(Parent {
             source: Source::new(order, stream, scope.clone(), own.as_ref())?,
             rule: ParentRule::new(parent, scope).map_err(failed)?,
-            is_kept: parent.incremental_dependency,
+            is_kept,
         })
     }
 
@@ -246,14 +248,12 @@ pub(super) mod state_of {
     use crate::connector::component::incremental::IncrementalSync;
     use crate::connector::component::source::DeclarativeStream;
     use crate::connector::expression::Scope;
+    use crate::connector::reading::NO_CURSOR_STATE;
     use crate::connector::reading::ReadingError;
-
-    /// The member of the state of a stream that is read whole each time.
-    const READ_WHOLE: &str = "__ab_no_cursor_state_message";
 
     /// The state of a stream that is read whole each time.
     pub fn read_whole() -> Value {
-        Value::Object(Map::from_iter([(READ_WHOLE.to_owned(), true.into())]))
+        Value::Object(Map::from_iter([(NO_CURSOR_STATE.to_owned(), true.into())]))
     }
 
     /// The state of a parent: what the child holds of it; else the state that all parts of the child share; else, when the child was
@@ -266,7 +266,7 @@ pub(super) mod state_of {
         if let Some(shared) = child.get("state") {
             return Ok(Some(shared.clone()));
         }
-        let mut values = child.iter().filter(|(name, _)| *name != READ_WHOLE).map(|(_, value)| value);
+        let mut values = child.iter().filter(|(name, _)| *name != NO_CURSOR_STATE).map(|(_, value)| value);
         let (Some(value @ (Value::String(_) | Value::Number(_))), None) = (values.next(), values.next()) else { return Ok(None) };
         let field = match &parent.incremental_sync {
             Some(IncrementalSync::DatetimeBasedCursor(cursor)) => &cursor.cursor_field,

@@ -153,6 +153,7 @@ impl From<ConnectError> for Problem {
                 Problem::InvalidMembers { errors: problems.iter().map(|problem| fault("/config", problem)).collect() }
             }
             ConnectError::UnknownStream { .. } => Problem::member("/streams", "unknown", error.to_string()),
+            ConnectError::UnnamedStreams { .. } => Problem::member("/streams", "missing", error.to_string()),
             ConnectError::RefusedStream { .. } => Problem::member("/streams", "refused", error.to_string()),
             ConnectError::NotByConfig { .. } => Problem::member("/config", "unexpected", error.to_string()),
             ConnectError::Ended { .. } | ConnectError::Closed(_) => Problem::StateConflict { reason: error.to_string() },
