@@ -7,6 +7,7 @@
 //! Source for names and fields: the component schema of airbyte-cdk (LOWCODE.md sections 2 and 4).
 
 pub mod authenticator;
+pub mod budget;
 pub mod error_handler;
 pub mod incremental;
 pub mod pagination;
@@ -175,6 +176,12 @@ pub const ALL: &[&Description] = &[
     &authenticator::RefreshTokenUpdater::ABOUT,
     &authenticator::SelectiveAuthenticator::ABOUT,
     &authenticator::SessionTokenAuthenticator::ABOUT,
+    &budget::FixedWindowCallRatePolicy::ABOUT,
+    &budget::HTTPAPIBudget::ABOUT,
+    &budget::HttpRequestRegexMatcher::ABOUT,
+    &budget::MovingWindowCallRatePolicy::ABOUT,
+    &budget::Rate::ABOUT,
+    &budget::UnlimitedCallRatePolicy::ABOUT,
     &records::AddFields::ABOUT,
     &records::AddedFieldDefinition::ABOUT,
     &records::CombinedExtractor::ABOUT,
@@ -213,6 +220,7 @@ pub const ALL: &[&Description] = &[
     &error_handler::ExponentialBackoffStrategy::ABOUT,
     &error_handler::HttpResponseFilter::ABOUT,
     &error_handler::WaitTimeFromHeader::ABOUT,
+    &error_handler::WaitTimeFromResponse::ABOUT,
     &error_handler::WaitUntilTimeFromHeader::ABOUT,
     &incremental::Clamping::ABOUT,
     &incremental::ClampingDetails::ABOUT,
@@ -262,7 +270,7 @@ mod tests {
                 assert!(!about.refused.contains(&field.name), "{}.{} is run, and refused", about.name, field.name);
             }
         }
-        let families: [&[&str]; 20] = [
+        let families: [&[&str]; 22] = [
             source::Check::NAMES,
             source::Stream::NAMES,
             source::Retriever::NAMES,
@@ -271,6 +279,8 @@ mod tests {
             requester::TokenPlacement::NAMES,
             authenticator::Authenticator::NAMES,
             authenticator::ProfileAssertion::NAMES,
+            budget::ApiBudget::NAMES,
+            budget::CallRatePolicy::NAMES,
             authenticator::SessionTokenPlacement::NAMES,
             records::Selector::NAMES,
             records::Extractor::NAMES,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::connector::component::budget::ApiBudget;
 use crate::connector::component::component;
 use crate::connector::component::family;
 use crate::connector::component::incremental::IncrementalSync;
@@ -35,6 +36,8 @@ component! {
         spec: Option<Spec>;
         /// How many slices are read at a time.
         concurrency_level: Option<ConcurrencyLevel>;
+        /// How often the application may be asked, by all streams together.
+        api_budget: Option<ApiBudget>;
         /// Parts that are referred to; on their own they do nothing.
         definitions: Option<Unread>;
         /// Schemas that are referred to; on their own they do nothing.
