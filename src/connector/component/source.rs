@@ -48,7 +48,7 @@ component! {
         max_concurrent_async_job_count: Option<Unread>;
         /// What the source is, in words.
         description: Option<String>;
-    } refused { dynamic_streams, api_budget, stream_groups }
+    } refused { dynamic_streams, stream_groups }
 }
 
 family! {

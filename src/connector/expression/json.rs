@@ -50,14 +50,6 @@ pub fn json(value: &Value) -> serde_json::Value {
     }
 }
 
-/// How Python writes a JSON value: `True`, `None`, `1.5`, `['a', 1]`; a text is itself.
-pub fn python_text(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::String(text) => text.clone(),
-        value => super::python::text(&dynamic(value)),
-    }
-}
-
 /// A value over the JSON text in `body`, parsed only where it is looked at. A text that is no JSON is an empty map, as the
 /// language has it.
 pub fn lazy_json(body: Bytes) -> Value {

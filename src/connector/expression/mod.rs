@@ -31,7 +31,6 @@ pub use error::ExpressionError;
 pub use json::dynamic;
 pub use json::json;
 pub use json::lazy_json;
-pub use json::python_text;
 pub use place::Place;
 pub use python::python_text;
 pub use scope::Scope;

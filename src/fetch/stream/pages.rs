@@ -78,8 +78,8 @@ impl<'s, 'a> Pages<'s, 'a> {
     /// The first page, when the parent's record holds it.
     fn held(&self) -> Option<Answered> {
         let (page, exchange) = (self.cut.partition.extra.get(CHILD_RESPONSE)?, self.cut.partition.exchange.as_ref()?);
-        let answer = Answer { status: 200, headers: Headers::default(), body: page.to_string().into() };
-        (self.read == 0).then(|| Answered { answer, exchange: exchange.as_ref().clone(), ignored: false })
+        let answer = Answer { status: 200, headers: Headers::default(), body: page.to_string().into(), url: exchange.url.clone() };
+        (self.read == 0).then(|| Answered { answer, exchange: exchange.as_ref().clone(), ignored: false, demand: None })
     }
 
     /// What paginator, cursor and router add to the request.
