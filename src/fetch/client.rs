@@ -225,7 +225,11 @@ impl Client {
         let mut built = self.http.request(hop.method.clone(), target).headers(request.header_map(hop.credential).map_err(malformed)?);
         if let Some((content_type, bytes)) = request.body.write().filter(|_| hop.body) {
             let own = request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE.as_str()));
-            built = if own { built } else { built.header(CONTENT_TYPE, content_type) }.body(bytes);
+            built = match content_type.filter(|_| !own) {
+                Some(content_type) => built.header(CONTENT_TYPE, content_type),
+                None => built,
+            };
+            built = built.body(bytes);
         }
         let what = (hop.method.clone(), hop.url_recorded.clone());
         let response = within(self.options.answer_timeout, "answer_timeout", &what, built.send()).await?;

@@ -204,6 +204,12 @@ pub enum FetchError {
         /// The limit.
         limit: u64,
     },
+    /// A paging that is begun anew and gets no further.
+    #[error("stream `{stream}` was paged anew and got no further; correct `pagination_reset`, or the error handler that asks for it")]
+    PagesAgain {
+        /// Which.
+        stream: String,
+    },
     /// There is no token to send.
     #[error(transparent)]
     Authorization {
@@ -236,6 +242,7 @@ impl FetchError {
             | FetchError::Reading { .. }
             | FetchError::Answer { .. }
             | FetchError::TooManyPages { .. }
+            | FetchError::PagesAgain { .. }
             | FetchError::TooManyStreams { .. }
             | FetchError::Status { .. } => true,
             FetchError::GaveUp { source, .. } => source.may_have_arrived(),

@@ -70,7 +70,7 @@ pub enum Body {
     Form(Vec<(String, Text)>),
     /// Anything else.
     Bytes {
-        /// The `Content-Type`.
+        /// The `Content-Type`; empty: none is said.
         content_type: String,
         /// The bytes.
         bytes: Bytes,
@@ -89,17 +89,18 @@ impl Body {
     }
 
     /// The content type and the bytes, unless empty.
-    pub(super) fn write(&self) -> Option<(HeaderValue, Bytes)> {
+    pub(super) fn write(&self) -> Option<(Option<HeaderValue>, Bytes)> {
         match self {
             Body::Empty => None,
             Body::Form(fields) => {
                 let pairs = fields.iter().map(|(name, text)| (name.as_str(), text.expose()));
                 let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-                Some((HeaderValue::from_static("application/x-www-form-urlencoded"), form.into()))
+                Some((Some(HeaderValue::from_static("application/x-www-form-urlencoded")), form.into()))
             }
             Body::Bytes { content_type, bytes, .. } => {
                 let fallback = || HeaderValue::from_static("application/octet-stream");
-                Some((HeaderValue::from_str(content_type).unwrap_or_else(|_| fallback()), bytes.clone()))
+                let said = (!content_type.is_empty()).then(|| HeaderValue::from_str(content_type).unwrap_or_else(|_| fallback()));
+                Some((said, bytes.clone()))
             }
         }
     }

@@ -330,7 +330,7 @@ component! {
         additional_jwt_payload: Option<Nested> => Authenticator;
         /// Where it goes; the Authorization header when it is left out.
         request_option: Option<RequestOption>;
-    }
+    } refused { passphrase }
 }
 
 component! {

@@ -7,6 +7,7 @@
 //! Source for names and fields: the component schema of airbyte-cdk (LOWCODE.md sections 2 and 4).
 
 pub mod authenticator;
+pub mod budget;
 pub mod dynamic;
 pub mod error_handler;
 pub mod incremental;
@@ -197,6 +198,12 @@ pub const ALL: &[&Description] = &[
     &authenticator::RefreshTokenUpdater::ABOUT,
     &authenticator::SelectiveAuthenticator::ABOUT,
     &authenticator::SessionTokenAuthenticator::ABOUT,
+    &budget::FixedWindowCallRatePolicy::ABOUT,
+    &budget::HTTPAPIBudget::ABOUT,
+    &budget::HttpRequestRegexMatcher::ABOUT,
+    &budget::MovingWindowCallRatePolicy::ABOUT,
+    &budget::Rate::ABOUT,
+    &budget::UnlimitedCallRatePolicy::ABOUT,
     &records::AddFields::ABOUT,
     &records::AddedFieldDefinition::ABOUT,
     &records::CombinedExtractor::ABOUT,
@@ -227,6 +234,8 @@ pub const ALL: &[&Description] = &[
     &pagination::NoPagination::ABOUT,
     &pagination::OffsetIncrement::ABOUT,
     &pagination::PageIncrement::ABOUT,
+    &pagination::PaginationReset::ABOUT,
+    &pagination::PaginationResetLimits::ABOUT,
     &incremental::DatetimeBasedCursor::ABOUT,
     &incremental::MinMaxDatetime::ABOUT,
     &error_handler::CompositeErrorHandler::ABOUT,
@@ -235,6 +244,7 @@ pub const ALL: &[&Description] = &[
     &error_handler::ExponentialBackoffStrategy::ABOUT,
     &error_handler::HttpResponseFilter::ABOUT,
     &error_handler::WaitTimeFromHeader::ABOUT,
+    &error_handler::WaitTimeFromResponse::ABOUT,
     &error_handler::WaitUntilTimeFromHeader::ABOUT,
     &incremental::Clamping::ABOUT,
     &incremental::ClampingDetails::ABOUT,
@@ -298,6 +308,8 @@ mod tests {
             requester::TokenPlacement::NAMES,
             authenticator::Authenticator::NAMES,
             authenticator::ProfileAssertion::NAMES,
+            budget::ApiBudget::NAMES,
+            budget::CallRatePolicy::NAMES,
             authenticator::SessionTokenPlacement::NAMES,
             records::Selector::NAMES,
             records::Extractor::NAMES,

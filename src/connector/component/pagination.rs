@@ -7,6 +7,7 @@ use crate::connector::component::requester::RequestOption;
 use crate::connector::component::requester::TokenPlacement;
 use crate::connector::component::value::Expression;
 use crate::connector::component::value::Scalar;
+use crate::connector::component::value::choice;
 
 family! {
     /// How one page leads to the next.
@@ -70,5 +71,28 @@ component! {
         page_size: Option<Scalar> => PageSize;
         /// How the answer is read.
         decoder: Option<Decoder>;
+    }
+}
+
+component! {
+    /// When a slice is paged anew from its beginning, because the application does not page to its end.
+    PaginationReset {
+        /// From where.
+        action: ResetAction;
+        /// What brings it about, beside an error handler that says so.
+        limits: Option<PaginationResetLimits>;
+    }
+}
+
+choice! {
+    /// From where a slice is paged anew.
+    ResetAction { Reset = "RESET", SplitUsingCursor = "SPLIT_USING_CURSOR" }
+}
+
+component! {
+    /// What brings a new paging about.
+    PaginationResetLimits {
+        /// So many records.
+        number_of_records: Option<u32>;
     }
 }

@@ -342,6 +342,17 @@ impl Accept for Value {
     }
 }
 
+impl Accept for Map<String, Value> {
+    const ACCEPTS: &'static str = "a map";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        match written(node) {
+            Value::Object(map) => Some(map),
+            _ => reader.wrong_kind(node, Self::ACCEPTS),
+        }
+    }
+}
+
 impl<T: Accept> Accept for Option<T> {
     const ACCEPTS: &'static str = T::ACCEPTS;
 

@@ -5,10 +5,12 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::connector::component::budget::ApiBudget;
 use crate::connector::component::component;
 use crate::connector::component::dynamic::DynamicDeclarativeStream;
 use crate::connector::component::family;
 use crate::connector::component::incremental::IncrementalSync;
+use crate::connector::component::pagination::PaginationReset;
 use crate::connector::component::pagination::Paginator;
 use crate::connector::component::partition::PartitionRouter;
 use crate::connector::component::reader::Accept;
@@ -40,6 +42,8 @@ component! {
         spec: Option<Spec>;
         /// How many slices are read at a time.
         concurrency_level: Option<ConcurrencyLevel>;
+        /// How often the application may be asked, by all streams together.
+        api_budget: Option<ApiBudget>;
         /// Parts that are referred to; on their own they do nothing.
         definitions: Option<Unread>;
         /// Schemas that are referred to; on their own they do nothing.
@@ -50,7 +54,7 @@ component! {
         max_concurrent_async_job_count: Option<Unread>;
         /// What the source is, in words.
         description: Option<String>;
-    } refused { api_budget, stream_groups }
+    } refused { stream_groups }
 }
 
 family! {
@@ -191,11 +195,13 @@ component! {
         paginator: Option<Paginator>;
         /// How the stream is cut into parts; several routers multiply.
         partition_router: Option<Vec<PartitionRouter>>;
+        /// When a slice is paged anew.
+        pagination_reset: Option<PaginationReset>;
         /// How the answer is read.
         decoder: Option<Decoder>;
         /// Whether the parameters of the slice are left out once the next page is known by its path.
         ignore_stream_slicer_parameters_on_paginated_requests: bool = false;
-    } refused { pagination_reset, page_size_reduction, request_window_splitting }
+    } refused { page_size_reduction, request_window_splitting }
 }
 
 /// The streams in the order of the manifest: those that run, and those that are refused while the others run.

@@ -289,6 +289,44 @@ impl Accept for Condition {
     }
 }
 
+/// A whole number, or an expression for one.
+#[derive(Debug)]
+pub enum Count {
+    /// As written.
+    Written(u32),
+    /// An expression.
+    Expression(Expression),
+}
+
+impl Count {
+    /// The number; none when an expression has no value, or another than a number that is not negative.
+    ///
+    /// # Errors
+    /// When the evaluation fails.
+    pub fn number(&self, scope: &Scope) -> Result<Option<u32>, ExpressionError> {
+        let value = match self {
+            Count::Written(number) => return Ok(Some(*number)),
+            Count::Expression(expression) => expression.value(scope)?,
+        };
+        let number = match &value {
+            Value::String(text) => text.trim().parse().ok(),
+            value => value.as_i64(),
+        };
+        Ok(number.and_then(|number: i64| u32::try_from(number).ok()))
+    }
+}
+
+impl Accept for Count {
+    const ACCEPTS: &'static str = "a whole number that is not negative, or a text with an expression for one";
+
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        match node.as_text() {
+            Some(text) if text.contains("{{") || text.contains("{%") => Expression::accept(node, reader).map(Count::Expression),
+            _ => u32::accept(node, reader).map(Count::Written),
+        }
+    }
+}
+
 /// A duration of ISO 8601, such as `PT1H`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IsoDuration(pub Duration);
@@ -312,6 +350,13 @@ impl Accept for IsoDuration {
 #[derive(Clone)]
 pub struct Pattern(pub Regex);
 
+impl Pattern {
+    /// The pattern that a text is; none when it is none, or too large.
+    pub fn compile(text: &str) -> Option<Self> {
+        regex::RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build().ok().map(Pattern)
+    }
+}
+
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/{}/", self.0)
@@ -323,9 +368,9 @@ impl Accept for Pattern {
 
     fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
         let text = String::accept(node, reader)?;
-        match regex::RegexBuilder::new(&text).size_limit(PATTERN_BYTES_MAX).build() {
-            Ok(regex) => Some(Pattern(regex)),
-            Err(_) => {
+        match Pattern::compile(&text) {
+            Some(pattern) => Some(pattern),
+            None => {
                 let message = format!("`{text}` is no regular expression that is understood here; look-around and back-references are not");
                 reader.problem(Code::BadFormat, node.line, message);
                 None

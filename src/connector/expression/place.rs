@@ -56,7 +56,7 @@ impl Place {
                 &["config", "parameters", "record", "stream_slice", "stream_partition", "stream_interval", "value", "path"]
             }
             Place::RemoveField => &["config", "parameters", "property"],
-            Place::ErrorPredicate | Place::ErrorMessage => &["config", "parameters", "response", "headers"],
+            Place::ErrorPredicate | Place::ErrorMessage => &["config", "parameters", "response", "headers", "request_url"],
             Place::Authenticator => &["config", "parameters", "session_token"],
             Place::PartitionRouter => &["config", "parameters", "stream_slice", "stream_partition", "stream_interval"],
             Place::AsyncJob => &[

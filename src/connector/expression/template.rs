@@ -20,6 +20,7 @@ use super::lower;
 use super::lower::Piece;
 use super::operator;
 use super::python;
+use super::sequence::Tuple;
 
 /// The longest template with expressions, in bytes; it bounds how deep its tree can be.
 pub const TEMPLATE_BYTES_MAX: usize = 16 * 1024;
@@ -312,6 +313,10 @@ impl Template {
 
     fn typed(&self, rendered: Rendered, literals: Literals) -> Evaluated {
         let (text, single) = match rendered {
+            // A tuple is no list to the reference engine, so that a parameter has its text.
+            Rendered::Value(value) if literals == Literals::TextAndLists && value.downcast_object_ref::<Tuple>().is_some() => {
+                return Evaluated { value: python::text(&value).into(), coerced: false, boundless: false };
+            }
             Rendered::Value(value) if literals.accept(value.kind(), value.is_integer()) => {
                 let boundless = value.kind() == ValueKind::Number;
                 let value = json::json(&value);

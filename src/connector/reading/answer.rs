@@ -18,6 +18,8 @@ pub struct Answer {
     pub headers: Headers,
     /// The body.
     pub body: Bytes,
+    /// Where it came from, without query, fragment and credentials.
+    pub url: String,
 }
 
 /// Header fields in the order they came. Names are found whatever their case (RFC 9110, section 5.1).

@@ -11,12 +11,12 @@ use crate::connector::component::authenticator::SessionTokenPlacement;
 use crate::connector::component::requester::RequestOption;
 use crate::connector::component::value::Expression;
 use crate::connector::expression::Scope;
+use crate::connector::expression::python_text;
 use crate::connector::path::FieldPath;
 use crate::connector::reading::PlacedSecret;
 use crate::connector::reading::ReadingError;
 use crate::connector::reading::SecretPlace;
 use crate::connector::reading::Target;
-use crate::connector::reading::request::text;
 use crate::secret::Secret;
 
 /// The header that most credentials go into.
@@ -30,7 +30,7 @@ pub fn chosen<'a>(authenticator: &'a Authenticator, config: &Value) -> Result<&'
     let Authenticator::SelectiveAuthenticator(selective) = authenticator else { return Ok(authenticator) };
     let path = FieldPath::new(selective.authenticator_selection_path.iter().cloned());
     let found = path.get(config).map_err(|source| ReadingError::Records { source })?;
-    let name = found.map(text);
+    let name = found.map(python_text);
     let choices = &selective.authenticators.0;
     match choices.iter().find(|(known, _)| Some(known) == name.as_ref()) {
         Some((_, choice)) => chosen(choice, config),

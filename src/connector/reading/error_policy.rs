@@ -1,6 +1,6 @@
-//! What an answer means, and how long to wait before the next try.
+//! What an answer means.
 //!
-//! Source for the order of handlers and filters, the meaning of statuses and the waits: the error handlers of airbyte-cdk (LOWCODE.md
+//! Source for the order of handlers and filters and the meaning of statuses: the error handlers of airbyte-cdk (LOWCODE.md
 //! section 4.7).
 
 use std::time::Duration;
@@ -8,19 +8,21 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::connector::component::error_handler::BackoffStrategy;
 use crate::connector::component::error_handler::DefaultErrorHandler;
 use crate::connector::component::error_handler::ErrorHandler;
 use crate::connector::component::error_handler::FailureKind;
 use crate::connector::component::error_handler::HttpResponseFilter;
 use crate::connector::component::error_handler::ResponseAction;
 use crate::connector::component::value::Expression;
-use crate::connector::component::value::Pattern;
-use crate::connector::component::value::Scalar;
 use crate::connector::expression::Scope;
 use crate::connector::reading::Answer;
 use crate::connector::reading::Compat;
 use crate::connector::reading::ReadingError;
+use crate::connector::reading::backoff;
+use crate::connector::reading::backoff::Failed;
+use crate::connector::reading::backoff::WAIT_MAX;
+use crate::connector::reading::backoff::Wait;
+use crate::ids::Entropy;
 
 /// The tries after the first when the manifest does not say.
 pub const RETRIES: u32 = 5;
@@ -28,8 +30,8 @@ pub const RETRIES: u32 = 5;
 pub const RETRIES_MAX: u32 = 50;
 /// The longest that the tries of one request may take together.
 pub const RETRY_TIME_MAX: Duration = Duration::from_secs(600);
-/// The longest wait before one try.
-pub const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Refusals that may pass: the request was slow, in the way of another, or too early.
+const REFUSALS_THAT_PASS: [u16; 5] = [408, 409, 423, 425, 429];
 
 /// What an answer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,14 @@ pub enum Meaning {
     Retry,
     /// The request is sent again when the application allows more.
     RateLimited,
+    /// The access token is renewed, once, and the request is sent again.
+    Renew,
+    /// The slice is read from its first page on, or from where it was left.
+    ResetPagination,
+    /// The page is asked for again with fewer records.
+    ReducePageSize,
+    /// The window is cut into smaller ones.
+    SplitWindow,
     /// The stream fails.
     Fail,
 }
@@ -55,20 +65,6 @@ pub struct Outcome {
     pub failure: FailureKind,
     /// What people are told; nothing of the body, unless the manifest's own message quotes it.
     pub reason: String,
-}
-
-/// How long to wait before the next try.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Wait {
-    /// So long.
-    For(Duration),
-    /// Neither manifest nor application says: the caller's own schedule.
-    Unsaid,
-    /// The application asks for more patience than the manifest allows: the stream fails.
-    TooLong {
-        /// What the application asked for.
-        asked: Duration,
-    },
 }
 
 /// The error handlers of one stream.
@@ -90,8 +86,14 @@ impl<'a> ErrorPolicy<'a> {
     }
 
     /// The tries after the first: the first handler's number.
-    pub fn retries(&self) -> u32 {
-        self.handlers.first().map_or(RETRIES, |handler| handler.max_retries).min(RETRIES_MAX)
+    ///
+    /// # Errors
+    /// When its expression fails.
+    pub fn retries(&self) -> Result<u32, ReadingError> {
+        let Some(number) = self.handlers.first().and_then(|handler| handler.max_retries.as_ref()) else { return Ok(RETRIES) };
+        // An expression without a value leaves the number as it is without the field.
+        let number = number.number(&self.scope).map_err(ReadingError::expression("max_retries"))?;
+        Ok(number.unwrap_or(RETRIES).min(RETRIES_MAX))
     }
 
     /// What an answer means. The first handler decides that lets it pass, ignores it or tries again; or else the last.
@@ -99,37 +101,46 @@ impl<'a> ErrorPolicy<'a> {
     /// # Errors
     /// When an expression fails.
     pub fn outcome(&self, answer: &Answer) -> Result<Outcome, ReadingError> {
-        let mut outcome = default_outcome(answer);
+        let mut outcome = self.by_status(answer);
         for handler in &self.handlers {
             outcome = match self.filtered(handler, answer)? {
                 Some(filtered) => filtered,
-                None => default_outcome(answer),
+                None => self.by_status(answer),
             };
-            if matches!(outcome.meaning, Meaning::Success | Meaning::Ignore | Meaning::Retry) {
+            if !matches!(outcome.meaning, Meaning::Fail | Meaning::RateLimited | Meaning::Renew) {
                 break;
             }
         }
         Ok(outcome)
     }
 
+    /// What an answer means by its status alone. The reference engine tries every refusal again that it does not know.
+    fn by_status(&self, answer: &Answer) -> Outcome {
+        let outcome = default_outcome(answer);
+        let is_final = matches!(answer.status, 400..=499) && !REFUSALS_THAT_PASS.contains(&answer.status);
+        match outcome.meaning {
+            Meaning::Retry if self.compat == Compat::Safe && is_final => Outcome { meaning: Meaning::Fail, ..outcome },
+            _ => outcome,
+        }
+    }
+
     /// The wait before the next try. `tries` counts those made, from 1; without an answer the request failed on its way.
     ///
     /// # Errors
     /// When an expression fails.
-    pub fn wait(&self, tries: u32, answer: Option<&Answer>, now: Timestamp) -> Result<Wait, ReadingError> {
+    pub fn wait(&self, tries: u32, answer: Option<&Answer>, now: Timestamp, entropy: &Entropy) -> Result<Wait, ReadingError> {
+        let failed = Failed { tries, answer, now, entropy };
         for strategy in self.handlers.iter().flat_map(|handler| &handler.backoff_strategies) {
-            match self.strategy_wait(strategy, tries, answer, now)? {
+            match backoff::wait(strategy, &self.scope, &failed)? {
                 // The reference engine sleeps one second more than a strategy says.
                 Some(Wait::For(wait)) if !wait.is_zero() => return Ok(Wait::For((wait + Duration::from_secs(1)).min(WAIT_MAX))),
                 Some(Wait::TooLong { asked }) => return Ok(Wait::TooLong { asked }),
                 _ => {}
             }
         }
-        if let (Compat::Safe, Some(wait)) = (self.compat, answer.and_then(|answer| retry_after(answer, now))) {
-            return Ok(Wait::For(wait.min(WAIT_MAX)));
-        }
         if self.compat == Compat::Safe {
-            return Ok(Wait::Unsaid);
+            let asked = answer.and_then(|answer| backoff::retry_after(answer, now));
+            return Ok(asked.map_or(Wait::Unsaid, |wait| Wait::For(wait.min(WAIT_MAX))));
         }
         let doublings = tries.saturating_sub(1).min(10);
         Ok(Wait::For(Duration::from_secs(1 << doublings)))
@@ -137,14 +148,17 @@ impl<'a> ErrorPolicy<'a> {
 
     fn filtered(&self, handler: &DefaultErrorHandler, answer: &Answer) -> Result<Option<Outcome>, ReadingError> {
         for filter in &handler.response_filters {
+            // In the reference engine a filter without an action matches nothing.
+            if filter.action.is_none() && self.compat == Compat::Strict {
+                continue;
+            }
             if self.matches(filter, answer)? {
-                let default = default_outcome(answer);
+                let default = self.by_status(answer);
                 let meaning = filter.action.map_or(default.meaning, Meaning::from);
-                let reason = match &filter.error_message {
-                    Some(message) => self.message(message, answer)?,
-                    None => default.reason,
-                };
-                return Ok(Some(Outcome { meaning, failure: filter.failure_type.unwrap_or(default.failure), reason }));
+                let message = filter.error_message.as_ref().map(|message| self.message(message, answer)).transpose()?;
+                let reason = message.filter(|message| !message.is_empty()).unwrap_or(default.reason);
+                let failure = filter.failure_type.filter(|_| meaning == Meaning::Fail).unwrap_or(default.failure);
+                return Ok(Some(Outcome { meaning, failure, reason }));
             }
         }
         Ok(None)
@@ -164,8 +178,12 @@ impl<'a> ErrorPolicy<'a> {
             }
         }
         let Some(part) = &filter.error_message_contains else { return Ok(false) };
-        let body = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
-        Ok(error_text(&body).is_some_and(|text| text.contains(part.as_str())))
+        let text = match serde_json::from_slice::<Value>(&answer.body) {
+            Ok(body) => error_text(&body),
+            // What is no JSON is the error text itself.
+            Err(_) => std::str::from_utf8(&answer.body).ok().map(str::to_owned),
+        };
+        Ok(!part.is_empty() && text.is_some_and(|text| text.contains(part.as_str())))
     }
 
     fn message(&self, message: &Expression, answer: &Answer) -> Result<String, ReadingError> {
@@ -174,61 +192,8 @@ impl<'a> ErrorPolicy<'a> {
 
     fn answer_scope(&self, answer: &Answer) -> Scope {
         let mut scope = self.scope.clone();
-        scope.set("response", answer.response()).set("headers", answer.headers.value());
+        scope.set("response", answer.response()).set("headers", answer.headers.value()).set("request_url", answer.url.as_str().into());
         scope
-    }
-
-    fn strategy_wait(
-        &self,
-        strategy: &BackoffStrategy,
-        tries: u32,
-        answer: Option<&Answer>,
-        now: Timestamp,
-    ) -> Result<Option<Wait>, ReadingError> {
-        Ok(match strategy {
-            BackoffStrategy::ConstantBackoffStrategy(constant) => {
-                seconds(self.number(&constant.backoff_time_in_seconds, "backoff_time_in_seconds")?)
-            }
-            BackoffStrategy::ExponentialBackoffStrategy(exponential) => {
-                let factor = self.number(&exponential.factor, "factor")?;
-                seconds(factor * f64::from(1_u32 << tries.min(20)))
-            }
-            BackoffStrategy::WaitTimeFromHeader(header) => {
-                let found = self.header(answer, &header.header, header.regex.as_ref())?;
-                match (found, header.max_waiting_time_in_seconds) {
-                    (Some(asked), Some(most)) if most > 0.0 && asked >= most => Some(Wait::TooLong { asked: duration(asked) }),
-                    (found, _) => found.and_then(seconds),
-                }
-            }
-            BackoffStrategy::WaitUntilTimeFromHeader(header) => {
-                let least = header.min_wait.as_ref().map(|least| self.number(least, "min_wait")).transpose()?.filter(|least| *least != 0.0);
-                let until = self.header(answer, &header.header, header.regex.as_ref())?.filter(|until| *until != 0.0);
-                let wait = until.map(|until| until - now.as_millisecond() as f64 / 1000.0);
-                match (wait, least) {
-                    (Some(wait), Some(least)) => seconds(wait.max(least)),
-                    (Some(wait), None) => seconds(wait),
-                    (None, least) => least.and_then(seconds),
-                }
-            }
-        })
-    }
-
-    fn number(&self, scalar: &Scalar, field: &'static str) -> Result<f64, ReadingError> {
-        let value = scalar.value(&self.scope).map_err(ReadingError::expression(field))?;
-        let wrong = || ReadingError::Value { field, found: crate::ids::cut(&value.to_string()), needs: "a number of seconds" };
-        value.as_f64().ok_or_else(wrong)
-    }
-
-    /// The number in a header: all of it, or what the pattern finds at its beginning.
-    fn header(&self, answer: Option<&Answer>, name: &Expression, pattern: Option<&Pattern>) -> Result<Option<f64>, ReadingError> {
-        let Some(answer) = answer else { return Ok(None) };
-        let name = name.text(&self.scope).map_err(ReadingError::expression("header"))?;
-        let Some(value) = answer.headers.get(&name) else { return Ok(None) };
-        let number = match pattern {
-            Some(Pattern(regex)) => regex.find(&value).filter(|found| found.start() == 0).map(|found| found.as_str().to_owned()),
-            None => Some(value),
-        };
-        Ok(number.and_then(|number| number.trim().parse::<f64>().ok()).filter(|number| number.is_finite()))
     }
 }
 
@@ -240,6 +205,10 @@ impl From<ResponseAction> for Meaning {
             ResponseAction::Retry => Meaning::Retry,
             ResponseAction::Ignore => Meaning::Ignore,
             ResponseAction::RateLimited => Meaning::RateLimited,
+            ResponseAction::RefreshTokenThenRetry => Meaning::Renew,
+            ResponseAction::ResetPagination => Meaning::ResetPagination,
+            ResponseAction::ReducePageSize => Meaning::ReducePageSize,
+            ResponseAction::SplitRequestWindow => Meaning::SplitWindow,
         }
     }
 }
@@ -271,24 +240,6 @@ fn default_outcome(answer: &Answer) -> Outcome {
     Outcome { meaning, failure, reason: what.to_owned() }
 }
 
-/// The wait that a Retry-After header names, in seconds or as a date (RFC 9110, section 10.2.3).
-fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
-    let value = answer.headers.get("retry-after")?;
-    if let Ok(seconds) = value.trim().parse::<u32>() {
-        return Some(Duration::from_secs(seconds.into()));
-    }
-    let until = jiff::fmt::rfc2822::parse(value.trim()).ok()?.timestamp();
-    Some(Duration::from_millis(u64::try_from(until.as_millisecond() - now.as_millisecond()).unwrap_or(0)))
-}
-
-fn seconds(seconds: f64) -> Option<Wait> {
-    (seconds > 0.0).then(|| Wait::For(duration(seconds)))
-}
-
-fn duration(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds.min(WAIT_MAX.as_secs_f64())).unwrap_or(Duration::ZERO)
-}
-
 /// The members under which applications put what went wrong, in the order they are looked for.
 const ERROR_MEMBERS: &[&str] =
     &["message", "messages", "error", "errors", "failures", "failure", "detail", "err", "error_message", "msg", "reason", "status_message"];
@@ -306,6 +257,7 @@ fn error_text(body: &Value) -> Option<String> {
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(map) => map.is_empty(),
@@ -318,7 +270,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::connector::reading::support::NOW;
     use crate::connector::reading::support::answer;
     use crate::connector::reading::support::component;
     use crate::connector::reading::support::scope;
@@ -330,15 +281,6 @@ mod tests {
         (outcome.meaning, outcome.reason)
     }
 
-    fn wait(yaml: &str, tries: u32, headers: &[(&str, &str)], compat: Compat) -> Option<f64> {
-        let handler: ErrorHandler = component(yaml, "HttpRequester", "error_handler");
-        let policy = ErrorPolicy::new(Some(&handler), scope(&json!({"wait": 7})), compat);
-        match policy.wait(tries, Some(&answer(429, headers, "")), NOW.parse().unwrap()).unwrap() {
-            Wait::For(wait) => Some(wait.as_secs_f64()),
-            Wait::Unsaid | Wait::TooLong { .. } => None,
-        }
-    }
-
     /// Without filters the status decides; odd ones are tried again.
     #[test]
     fn statuses_have_meanings() {
@@ -346,14 +288,19 @@ mod tests {
         for (statuses, meaning) in [
             (&[200, 201, 204, 304][..], Meaning::Success),
             (&[400, 401, 403, 404, 405], Meaning::Fail),
-            (&[408, 500, 501, 503, 402, 409, 422], Meaning::Retry),
+            (&[408, 500, 501, 503, 409], Meaning::Retry),
+            (&[402, 410, 422], Meaning::Fail),
             (&[429], Meaning::RateLimited),
         ] {
             for status in statuses {
                 assert_eq!(policy.outcome(&answer(*status, &[], "")).unwrap().meaning, meaning, "{status}");
             }
         }
-        assert_eq!(policy.retries(), RETRIES);
+        assert_eq!(policy.retries().unwrap(), RETRIES);
+        let strict = ErrorPolicy::new(None, scope(&json!({})), Compat::Strict);
+        for status in [402, 409, 410, 422, 501] {
+            assert_eq!(strict.outcome(&answer(status, &[], "")).unwrap().meaning, Meaning::Retry, "{status}");
+        }
     }
 
     /// Filters come before success, on every answer; any of their conditions is enough, and the first that matches decides.
@@ -370,6 +317,33 @@ mod tests {
         assert_eq!(outcome(filters, 403, r#"{"errors": [{"message": "you have no access here"}]}"#).0, Meaning::Ignore);
         assert_eq!(outcome(filters, 403, "not json").0, Meaning::Fail);
         assert_eq!(outcome(filters, 409, "").0, Meaning::Retry);
+        let texts = "{response_filters: [{error_message_contains: quota, action: RATE_LIMITED}, {error_message_contains: ''},
+            {predicate: \"{{ 'v9' in request_url }}\", action: REDUCE_PAGE_SIZE}]}";
+        assert_eq!(outcome(texts, 400, "over quota").0, Meaning::RateLimited, "a text is its own message");
+        assert_eq!(outcome(texts, 400, r#"{"message": 0, "errors": [{"msg": "quota"}, 5, {"detail": ["x"]}]}"#).0, Meaning::RateLimited);
+        assert_eq!(outcome(texts, 400, r#"{"other": "quota"}"#).0, Meaning::Fail);
+    }
+
+    /// A filter without an action is dead in the reference engine; here it gives the status its message.
+    #[test]
+    fn a_filter_without_an_action_tells_why() {
+        let handler: ErrorHandler =
+            component("{response_filters: [{http_codes: [403], error_message: no plan}]}", "HttpRequester", "error_handler");
+        let told = |compat| ErrorPolicy::new(Some(&handler), scope(&json!({})), compat).outcome(&answer(403, &[], "")).unwrap();
+        assert_eq!((told(Compat::Safe).meaning, told(Compat::Safe).reason.as_str()), (Meaning::Fail, "no plan"));
+        assert_eq!((told(Compat::Strict).meaning, told(Compat::Strict).reason.as_str()), (Meaning::Fail, "the application forbids it"));
+    }
+
+    /// The number of tries may come from the configuration.
+    #[test]
+    fn tries_are_configured() {
+        let retries = |number: &str| {
+            let handler: ErrorHandler = component(&format!("{{max_retries: {number}}}"), "HttpRequester", "error_handler");
+            ErrorPolicy::new(Some(&handler), scope(&json!({"n": "7"})), Compat::Safe).retries().ok()
+        };
+        assert_eq!(retries("0"), Some(0));
+        assert_eq!(retries("\"{{ config['n'] }}\""), Some(7));
+        assert_eq!(retries("\"{{ config['none'] }}\""), Some(RETRIES));
     }
 
     /// Of several handlers the first decides that passes, ignores or tries again; a failure or a limit does not stop the search.
@@ -382,39 +356,6 @@ mod tests {
         assert_eq!(outcome(composite, 500, "").0, Meaning::Retry, "the first handler's default hides the second's filter");
         assert_eq!(outcome(composite, 429, "").0, Meaning::RateLimited);
         let handler: ErrorHandler = component(composite, "HttpRequester", "error_handler");
-        assert_eq!(ErrorPolicy::new(Some(&handler), scope(&json!({})), Compat::Safe).retries(), 2);
-    }
-
-    /// The first strategy that knows a wait decides, one second is added, and without one the wait doubles.
-    #[test]
-    fn waits_follow_strategies() {
-        let check = |strategies: &str, tries, headers: &[(&str, &str)]| {
-            wait(&format!("{{backoff_strategies: [{strategies}]}}"), tries, headers, Compat::Safe)
-        };
-        assert_eq!(check("{type: ConstantBackoffStrategy, backoff_time_in_seconds: \"{{ config['wait'] }}\"}", 1, &[]), Some(8.0));
-        assert_eq!(
-            (1..4).map(|tries| check("{type: ExponentialBackoffStrategy, factor: 3}", tries, &[]).unwrap()).collect::<Vec<_>>(),
-            [7.0, 13.0, 25.0]
-        );
-        let header = "{type: WaitTimeFromHeader, header: X-Reset, regex: '[0-9]+', max_waiting_time_in_seconds: 60}";
-        assert_eq!(check(header, 1, &[("x-reset", "30s")]), Some(31.0));
-        assert_eq!(check(header, 1, &[("x-reset", "61")]), None);
-        assert_eq!(check(header, 3, &[("x-reset", "soon")]), None, "nobody says how long");
-        let until = "{type: WaitUntilTimeFromHeader, header: X-At, min_wait: 5}";
-        assert_eq!(check(until, 1, &[("x-at", "1795514420")]), Some(21.0));
-        assert_eq!(check(until, 1, &[("x-at", "1")]), Some(6.0));
-        assert_eq!(check(&format!("{header}, {until}"), 1, &[]), Some(6.0));
-        let doubled = |tries| wait("{}", tries, &[], Compat::Strict).unwrap();
-        assert_eq!((1..5).map(doubled).collect::<Vec<_>>(), [1.0, 2.0, 4.0, 8.0]);
-    }
-
-    /// `Retry-After` is obeyed unnamed, in seconds and as a date; the reference engine knows neither.
-    #[test]
-    fn retry_after_is_obeyed() {
-        assert_eq!(wait("{}", 1, &[("Retry-After", "42")], Compat::Safe), Some(42.0));
-        assert_eq!(wait("{}", 1, &[("Retry-After", "Tue, 24 Nov 2026 10:01:00 GMT")], Compat::Safe), Some(60.0));
-        assert_eq!(wait("{}", 1, &[("Retry-After", "whenever")], Compat::Safe), None);
-        assert_eq!(wait("{}", 1, &[("Retry-After", "42")], Compat::Strict), Some(1.0));
-        assert_eq!(wait("{}", 1, &[("Retry-After", "4000000000")], Compat::Safe), Some(WAIT_MAX.as_secs_f64()));
+        assert_eq!(ErrorPolicy::new(Some(&handler), scope(&json!({})), Compat::Safe).retries().unwrap(), 2);
     }
 }

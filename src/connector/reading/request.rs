@@ -15,6 +15,8 @@ use crate::connector::expression::Literals;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
 use crate::connector::expression::dynamic;
+use crate::connector::expression::python_text;
+use crate::connector::reading::Compat;
 use crate::connector::reading::Injection;
 use crate::connector::reading::ReadingError;
 use crate::connector::reading::Target;
@@ -78,12 +80,13 @@ pub struct Requests<'a> {
     requester: &'a HttpRequester,
     authenticator: Option<&'a Authenticator>,
     scope: Scope,
+    compat: Compat,
 }
 
 impl<'a> Requests<'a> {
     /// The requests of a requester with the authenticator that was chosen for it. `scope` has `config`.
-    pub fn new(requester: &'a HttpRequester, authenticator: Option<&'a Authenticator>, scope: Scope) -> Self {
-        Requests { requester, authenticator, scope }
+    pub fn new(requester: &'a HttpRequester, authenticator: Option<&'a Authenticator>, scope: Scope, compat: Compat) -> Self {
+        Requests { requester, authenticator, scope, compat }
     }
 
     /// The request for one page: `token` is the page's token, `path` the path that replaces the requester's own, `injections` what
@@ -112,7 +115,7 @@ impl<'a> Requests<'a> {
             None => Vec::new(),
         };
         for secret in &secrets {
-            parts.refuse_occupied(&secret.place)?;
+            parts.make_room(&secret.place)?;
         }
         let mut url = self.address(&scope, path)?;
         parts.add_to_query(&mut url);
@@ -129,6 +132,10 @@ impl<'a> Requests<'a> {
             parts.body = Body::Empty;
         }
         let method = self.requester.http_method.as_str();
+        // Other verbs carry no body.
+        if !matches!(method, "GET" | "POST" | "PUT" | "PATCH") {
+            parts.body = Body::Empty;
+        }
         Ok(RequestPlan { method, url, headers: parts.headers, body: parts.body, secrets })
     }
 
@@ -142,7 +149,7 @@ impl<'a> Requests<'a> {
         }
         if let Some(headers) = &requester.request_headers {
             for (name, value) in entries(headers, "request_headers", scope, Literals::Any)? {
-                parts.header(name, text(&value))?;
+                parts.header(name, python_text(&value))?;
             }
         }
         let (json, data) = match &requester.request_body {
@@ -153,8 +160,7 @@ impl<'a> Requests<'a> {
             None => (requester.request_body_json.as_ref(), requester.request_body_data.as_ref()),
         };
         if let Some(json) = json {
-            let value = json.value(scope, Literals::Any).map_err(ReadingError::expression("request_body_json"))?;
-            parts.body = if value.is_null() { Body::Empty } else { Body::Json(value) };
+            parts.json(json, scope, self.compat)?;
         }
         if let Some(data) = data {
             parts.data(data, scope)?;
@@ -169,39 +175,65 @@ impl<'a> Requests<'a> {
             Some(expression) => expression.text(scope).map_err(ReadingError::expression(field)),
             None => Ok(String::new()),
         };
-        let base = match &requester.url {
-            Some(_) => render(&requester.url, "url")?,
-            None => render(&requester.url_base, "url_base")?,
-        };
-        let path = match path {
+        let mut base = render(&requester.url_base, "url_base")?;
+        if base.is_empty() {
+            base = render(&requester.url, "url")?;
+        }
+        let path = match path.filter(|path| !path.is_empty()) {
             Some(path) => path.to_owned(),
-            None => render(&requester.path, "path")?,
+            None => render(&requester.path, "path")?.trim_start_matches('/').to_owned(),
         };
-        let refused = |text: &str| ReadingError::Address { text: crate::ids::cut(text) };
-        let base = base.trim();
-        let path = path.trim_matches(['\n', '\r', '\t']).trim_start_matches('/');
         // Spaces at the end are part of it, but no part of a URL's text.
+        let path = path.trim_start().trim_end_matches(['\n', '\r', '\t']);
         let shown = path.trim_end_matches(' ');
         let path = format!("{shown}{}", "%20".repeat(path.len() - shown.len()));
-        let whole = if path.is_empty() {
-            Url::parse(base)
-        } else {
-            let slash = if base.ends_with('/') { "" } else { "/" };
-            Url::parse(&format!("{base}{slash}")).and_then(|base| base.join(&path))
-        };
-        let mut url = whole.map_err(|_| refused(base))?;
-        if !path.is_empty() && !path.contains("://") {
-            single_slashes(&mut url);
-        }
-        let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
-        if is_web { Ok(url) } else { Err(refused(base)) }
+        let url = joined(base.trim(), &path).filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        url.ok_or_else(|| ReadingError::Address { text: crate::ids::cut(base.trim()) })
     }
+}
+
+/// A reference resolved against a base (RFC 3986, section 5.2) that ends with a slash. As the reference engine does it, slashes that
+/// follow each other become one, but not where nothing is joined.
+fn joined(base: &str, path: &str) -> Option<Url> {
+    if path.is_empty() {
+        return Url::parse(base).ok();
+    }
+    if let Ok(url) = Url::parse(path) {
+        return Some(url);
+    }
+    let slash = if base.ends_with('/') { "" } else { "/" };
+    let mut base = Url::parse(&format!("{base}{slash}")).ok()?;
+    let own = single_slashes(base.path());
+    base.set_path(&own);
+    let end = path.find(['?', '#']).unwrap_or(path.len());
+    let (path, rest) = path.split_at(end);
+    if path.starts_with("//") {
+        return base.join(&format!("{path}{rest}")).ok();
+    }
+    base.join(&format!("{}{rest}", single_slashes(path))).ok()
+}
+
+fn single_slashes(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for character in path.chars() {
+        if character != '/' || !out.ends_with('/') {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// The values of a parameter.
+#[derive(Debug)]
+enum Values {
+    One(String),
+    Several(Vec<String>),
 }
 
 /// The parts of a request as they are gathered; a name set twice is an error.
 #[derive(Debug)]
 struct Parts {
-    parameters: Vec<(String, Vec<String>)>,
+    parameters: Vec<(String, Values)>,
     headers: Vec<(String, String)>,
     body: Body,
 }
@@ -215,8 +247,7 @@ impl Default for Parts {
 impl Parts {
     fn parameter(&mut self, name: String, value: &Value) -> Result<(), ReadingError> {
         let values = match value {
-            Value::Null => return Ok(()),
-            Value::Array(items) => items.iter().filter(|item| !item.is_null()).map(text).collect(),
+            Value::Array(items) => Values::Several(items.iter().filter(|item| !item.is_null()).map(python_text).collect()),
             Value::Object(_) => {
                 return Err(ReadingError::Value {
                     field: "request_parameters",
@@ -224,7 +255,7 @@ impl Parts {
                     needs: "a text, a number or a list",
                 });
             }
-            value => vec![text(value)],
+            value => Values::One(python_text(value)),
         };
         if self.parameters.iter().any(|(known, _)| *known == name) {
             return Err(ReadingError::Duplicate { part: "parameter", name });
@@ -233,10 +264,12 @@ impl Parts {
         Ok(())
     }
 
+    /// Names that differ in case alone are the same header: the later takes its place.
     fn header(&mut self, name: String, value: String) -> Result<(), ReadingError> {
-        if self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+        if self.headers.iter().any(|(known, _)| *known == name) {
             return Err(ReadingError::Duplicate { part: "header", name });
         }
+        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
         self.headers.push((name, value));
         Ok(())
     }
@@ -250,37 +283,50 @@ impl Parts {
             return Err(ReadingError::Duplicate { part: "form field", name });
         }
         match value {
-            Value::Array(items) => fields.extend(items.iter().map(|item| (name.clone(), text(item)))),
-            value => fields.push((name, text(value))),
+            Value::Array(items) => fields.extend(items.iter().map(|item| (name.clone(), python_text(item)))),
+            value => fields.push((name, python_text(value))),
         }
         Ok(())
     }
 
-    /// A form when the value is a map, else a text.
+    /// A JSON body: a map, or a text that becomes one. An empty one is none.
+    fn json(&mut self, json: &Nested, scope: &Scope, compat: Compat) -> Result<(), ReadingError> {
+        let value = json.value(scope, Literals::Any).map_err(ReadingError::expression("request_body_json"))?;
+        self.body = match value {
+            Value::Object(map) if !map.is_empty() => Body::Json(Value::Object(map)),
+            // The reference engine sends no list, and no body at all then.
+            Value::Array(items) if compat == Compat::Safe && !items.is_empty() => Body::Json(Value::Array(items)),
+            Value::String(text) if !text.is_empty() => {
+                let found = crate::ids::cut(&text);
+                return Err(ReadingError::Value { field: "request_body_json", found, needs: "a map; in expressions write True for true" });
+            }
+            _ => Body::Empty,
+        };
+        Ok(())
+    }
+
+    /// A form when the value is a map, a text when it is one; anything else is no body.
     fn data(&mut self, data: &Nested, scope: &Scope) -> Result<(), ReadingError> {
         if let Body::Json(_) = self.body {
             return Err(ReadingError::Duplicate { part: "body", name: "request_body_data".to_owned() });
         }
-        match data {
-            Nested::Map(_) => {
-                for (name, value) in entries(data, "request_body_data", scope, Literals::TextAndLists)? {
-                    self.field(name, &value)?;
-                }
+        let literals = if matches!(data, Nested::Map(_)) { Literals::TextAndLists } else { Literals::Any };
+        match data.value(scope, literals).map_err(ReadingError::expression("request_body_data"))? {
+            Value::Object(map) => {
+                map.into_iter().filter(|(_, value)| !value.is_null()).try_for_each(|(name, value)| self.field(name, &value))
             }
-            other => {
-                let value = other.value(scope, Literals::Text).map_err(ReadingError::expression("request_body_data"))?;
-                if !value.is_null() {
-                    self.body = Body::Text(text(&value));
-                }
+            Value::String(text) if !text.is_empty() => {
+                self.body = Body::Text(text);
+                Ok(())
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn inject(&mut self, target: &Target, value: Value) -> Result<(), ReadingError> {
         match target {
             Target::Parameter(name) => self.parameter(name.clone(), &value),
-            Target::Header(name) => self.header(name.clone(), text(&value)),
+            Target::Header(name) => self.header(name.clone(), python_text(&value)),
             Target::Form(name) => self.field(name.clone(), &value),
             Target::Json(path) => {
                 if let Body::Empty = self.body {
@@ -293,22 +339,43 @@ impl Parts {
         }
     }
 
-    fn refuse_occupied(&self, place: &SecretPlace) -> Result<(), ReadingError> {
-        let (part, name) = match place {
-            SecretPlace::Header(name) if self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) => ("header", name),
-            SecretPlace::Parameter(name) if self.parameters.iter().any(|(known, _)| known == name) => ("parameter", name),
-            _ => return Ok(()),
-        };
-        Err(ReadingError::Duplicate { part, name: name.clone() })
+    /// Makes room for a secret: its name must not be set, but a header's other spelling gives way.
+    fn make_room(&mut self, place: &SecretPlace) -> Result<(), ReadingError> {
+        let occupied = |part, name: &str| Err(ReadingError::Duplicate { part, name: name.to_owned() });
+        match place {
+            SecretPlace::Header(name) if self.headers.iter().any(|(known, _)| known == name) => occupied("header", name),
+            SecretPlace::Header(name) => {
+                self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+                Ok(())
+            }
+            SecretPlace::Parameter(name) if self.parameters.iter().any(|(known, _)| known == name) => occupied("parameter", name),
+            SecretPlace::Form(name) => match &self.body {
+                Body::Form(fields) if fields.iter().any(|(known, _)| known == name) => occupied("form field", name),
+                Body::Json(_) | Body::Text(_) => occupied("body", name),
+                Body::Form(_) | Body::Empty => Ok(()),
+            },
+            SecretPlace::Json(path) => match &self.body {
+                Body::Form(_) | Body::Text(_) => occupied("body", &path.join(".")),
+                Body::Json(body) if !has_room(body, path) => occupied("body field", &path.join(".")),
+                Body::Json(_) | Body::Empty => Ok(()),
+            },
+            SecretPlace::Parameter(_) => Ok(()),
+        }
     }
 
     /// Adds the parameters to the address, but for those that it has already with the same value: a next page's address repeats them.
     fn add_to_query(&mut self, url: &mut Url) {
-        let present: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let mut present: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        present.retain(|(_, value)| !value.is_empty());
         let mut added = Vec::new();
         for (name, values) in std::mem::take(&mut self.parameters) {
-            let fresh = values.into_iter().filter(|value| !present.iter().any(|(known, there)| *known == name && there == value));
-            added.extend(fresh.map(|value| (name.clone(), value)));
+            // Of a name that is there several times, the first counts.
+            let there = present.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+            match values {
+                Values::One(value) if there == Some(&value) => {}
+                Values::One(value) => added.push((name, value)),
+                Values::Several(values) => added.extend(values.into_iter().map(|value| (name.clone(), value))),
+            }
         }
         if !added.is_empty() {
             url.query_pairs_mut().extend_pairs(added);
@@ -316,13 +383,12 @@ impl Parts {
     }
 }
 
-/// Leaves out the empty segments of a path that was joined, but for the last, as the reference engine's join does.
-fn single_slashes(url: &mut Url) {
-    if url.path().contains("//") {
-        let path = url.path();
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        let path = format!("/{}{}", segments.join("/"), if path.ends_with('/') { "/" } else { "" });
-        url.set_path(&path);
+/// Whether a value can be put at a path of a JSON body.
+fn has_room(body: &Value, path: &[String]) -> bool {
+    match (path.split_first(), body) {
+        (None, _) | (Some(_), Value::Null) => false,
+        (Some((name, rest)), Value::Object(map)) => map.get(name).is_none_or(|inner| has_room(inner, rest)),
+        _ => false,
     }
 }
 
@@ -343,20 +409,8 @@ fn entries(nested: &Nested, field: &'static str, scope: &Scope, literals: Litera
     let literals = if matches!(nested, Nested::Expression(_)) { Literals::Any } else { literals };
     match nested.value(scope, literals).map_err(ReadingError::expression(field))? {
         Value::Object(map) => Ok(map.into_iter().filter(|(_, value)| !value.is_null()).collect()),
-        Value::Null => Ok(Vec::new()),
-        Value::String(text) if text.trim().is_empty() => Ok(Vec::new()),
-        other => Err(ReadingError::Value { field, found: crate::ids::cut(&other.to_string()), needs: "a map" }),
-    }
-}
-
-/// The text of a value in a request: as Python writes it.
-pub fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Bool(true) => "True".to_owned(),
-        Value::Bool(false) => "False".to_owned(),
-        Value::Null => "None".to_owned(),
-        value => value.to_string(),
+        // The reference engine leaves out what does not become a map.
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -370,7 +424,8 @@ mod tests {
     use crate::connector::reading::support::scope;
 
     fn config() -> Value {
-        json!({"shop": "blue", "key": "s3cret", "user": "u", "flag": true, "ids": ["a", "b"]})
+        json!({"shop": "blue", "key": "s3cret", "user": "u", "flag": true, "ids": ["a", "b"], "n": 5, "f": 1.5, "nul": null, "o": {"a": 1},
+            "id": "35E876", "num": "007", "quoted": "'abc'", "empty": ""})
     }
 
     fn plan_with(yaml: &str, path: Option<&str>, injections: &[Injection]) -> Result<RequestPlan, ReadingError> {
@@ -379,7 +434,7 @@ mod tests {
         slice.interval.insert("start_time".into(), json!("2026-01-01"));
         let authenticator =
             requester.authenticator.as_ref().map(|authenticator| credential::chosen(authenticator, &config())).transpose()?;
-        Requests::new(&requester, authenticator, scope(&config())).plan(
+        Requests::new(&requester, authenticator, scope(&config()), Compat::Strict).plan(
             &slice,
             Some(&json!(7)),
             path,
@@ -399,6 +454,16 @@ mod tests {
             ("https://a.example", "x", "https://a.example/x"),
             ("https://a.example/v1/", "/x/", "https://a.example/v1/x/"),
             ("https://{{ config['shop'] }}.example/v1", "//x?y=1", "https://blue.example/v1/x?y=1"),
+            ("https://a.example/v1", "../x", "https://a.example/x"),
+            ("https://a.example/v1", "a b/c%20d/é?q=a b&r=%2F", "https://a.example/v1/a%20b/c%20d/%C3%A9?q=a%20b&r=%2F"),
+            (" https://a.example/v1 ", " orders/x:y", "https://a.example/v1/orders/x:y"),
+            ("https://a.example/v1", "?x=1", "https://a.example/v1/?x=1"),
+            ("https://a.example//v1/", "a//b//", "https://a.example/v1/a/b/"),
+            ("https://a.example/v1//", "", "https://a.example/v1//"),
+            ("https://a.example/v1", "a/./b/../c", "https://a.example/v1/a/c"),
+            ("https://a.example", "{{ config['id'] }}", "https://a.example/inf"),
+            ("https://a.example", "o/{{ config['id'] }}", "https://a.example/o/35E876"),
+            ("https://a.example", "{{ config['num'] }}", "https://a.example/007"),
             ("https://a.example/v1", "", "https://a.example/v1"),
             ("https://a.example/v1", "https://b.example/z", "https://b.example/z"),
             (
@@ -419,13 +484,31 @@ mod tests {
             &[],
         );
         assert_eq!(next.unwrap().url.as_str(), "https://a.example/v1/x?page=2&limit=5&page=1");
+        for (path, expected) in
+            [("/y?page=2", "https://a.example/y?page=2"), ("0", "https://a.example/v1/0"), ("", "https://a.example/v1/x")]
+        {
+            let plan = plan_with("{url_base: 'https://a.example/v1', path: x}", Some(path), &[]).unwrap();
+            assert_eq!(plan.url.as_str(), expected);
+        }
     }
 
     /// Parameters take texts and lists, drop what is empty, and print as Python does.
     #[test]
     fn parameters_are_rendered() {
-        let yaml = "{url: 'https://a.example/', request_parameters: {n: 5, f: \"{{ config['flag'] }}\", yes: true, ids: \"{{ config['ids'] }}\", none: \"{{ config['missing'] }}\", \"k{{ 1 }}\": \"a b&c\"}}";
-        assert_eq!(plan(yaml).url.query().unwrap(), "n=5&f=True&yes=True&ids=a&ids=b&k1=a+b%26c");
+        let query = |parameters: &str| {
+            plan(&format!("{{url: 'https://a.example/', request_parameters: {parameters}}}")).url.query().map(str::to_owned)
+        };
+        let many = "{n: 5, f: \"{{ config['f'] }}\", 'yes': true, b: \"{{ config['flag'] }}\", ids: \"{{ config['ids'] }}\",
+            none: \"{{ config['missing'] }}\", nul: \"{{ config['nul'] }}\", e: '', \"k{{ 1 }}\": 'a b&c', o: \"{{ config['o'] }}\",
+            sp: 'a+b c/é', q: \"{{ config['quoted'] }}\", t: \"{{ (1,2) }}\", id: \"{{ config['id'] }}\"}";
+        let expected = "n=5&f=1.5&yes=True&b=True&ids=a&ids=b&nul=None&k1=a+b%26c&o=%7B%27a%27%3A+1%7D&sp=a%2Bb+c%2F%C3%A9&q=abc&t=%281%2C+2%29&id=35E876";
+        assert_eq!(query(many).unwrap(), expected);
+        assert_eq!((query("a=1&b=2"), query("\"{{ config['empty'] }}\"")), (None, None), "what is no map is left out");
+        let there = |url: &str, parameters: &str| plan(&format!("{{url: '{url}', request_parameters: {parameters}}}")).url.to_string();
+        let known = "https://a.example/?a=1&b=2&a=3";
+        assert_eq!(there(known, "{a: '1', b: 2}"), known);
+        assert_eq!(there("https://a.example/?a=1", "{a: \"{{ ['1','2'] }}\"}"), "https://a.example/?a=1&a=1&a=2");
+        assert_eq!(there("https://a.example/v1?x=1", "{y: 2}"), "https://a.example/v1?x=1&y=2");
         let text = "{url: 'https://a.example/', request_parameters: \"{{ {'a': 1} }}\"}";
         assert_eq!(plan(text).url.query(), Some("a=1"));
         let map = "{url: 'https://a.example/', request_parameters: {a: {b: c}}}";
@@ -469,14 +552,39 @@ mod tests {
         let refused =
             |yaml: &str, injections: &[Injection]| matches!(plan_with(yaml, None, injections), Err(ReadingError::Duplicate { .. }));
         assert!(refused("{url: 'https://a.example', request_parameters: {page: 1}}", &page(Target::Parameter("page".into()))));
-        assert!(refused("{url: 'https://a.example', request_headers: {X-Page: 1}}", &page(Target::Header("x-page".into()))));
+        assert!(refused("{url: 'https://a.example', request_headers: {X-Page: 1}}", &page(Target::Header("X-Page".into()))));
+        assert!(!refused("{url: 'https://a.example', request_headers: {X-Page: 1}}", &page(Target::Header("x-page".into()))));
+        let key = |place: &str| {
+            format!("authenticator: {{type: ApiKeyAuthenticator, api_token: k, inject_into: {{type: RequestOption, {place}}}}}")
+        };
+        let body = key("inject_into: body_json, field_path: [auth, key]");
+        assert!(!refused(&format!("{{url: 'https://a.example', request_body_json: {{auth: {{u: 1}}}}, {body}}}"), &[]));
+        assert!(refused(&format!("{{url: 'https://a.example', request_body_json: {{auth: {{key: 1}}}}, {body}}}"), &[]));
+        assert!(refused(&format!("{{url: 'https://a.example', request_body_data: {{auth: 1}}, {body}}}"), &[]));
+        let query = key("inject_into: request_parameter, field_name: key");
+        assert!(refused(&format!("{{url: 'https://a.example', request_parameters: {{key: k}}, {query}}}"), &[]));
         assert!(refused("{url: 'https://a.example', request_body_json: {page: 1}}", &page(Target::Json(vec!["page".into()]))));
         assert!(refused("{url: 'https://a.example', request_body_json: {a: 1}, request_body_data: {b: 1}}", &[]));
         assert!(refused(
-            "{url: 'https://a.example', request_headers: {authorization: x}, authenticator: {type: BearerAuthenticator, api_token: k}}",
+            "{url: 'https://a.example', request_headers: {Authorization: x}, authenticator: {type: BearerAuthenticator, api_token: k}}",
             &[]
         ));
+        let other = plan(
+            "{url: 'https://a.example', request_headers: {authorization: x}, authenticator: {type: BearerAuthenticator, api_token: k}}",
+        );
+        assert!(other.headers.is_empty() && other.secrets.len() == 1, "the credential takes the place of another spelling");
         assert!(!refused("{url: 'https://a.example', request_body_json: {page: 2}}", &page(Target::Json(vec!["page".into()]))));
+    }
+
+    /// Headers are texts as Python writes them; those without a value are left out.
+    #[test]
+    fn headers_are_rendered() {
+        let yaml =
+            "{url: 'https://a.example/', request_headers: {A: 5, B: true, C: \"{{ config['flag'] }}\", D: \"{{ config['missing'] }}\",
+            E: \"{{ config['ids'] }}\", F: \"{{ config['o'] }}\", G: \"{{ config['num'] }}\", I: '', J: \"{{ config['nul'] }}\", K: 1.5}}";
+        let expected = [("A", "5"), ("B", "True"), ("C", "True"), ("E", "['a', 'b']"), ("F", "{'a': 1}"), ("G", "007"), ("K", "1.5")];
+        let headers = plan(yaml).headers;
+        assert_eq!(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(), expected);
     }
 
     /// Bodies are JSON with any literal, forms with texts, or texts as they are.
@@ -486,6 +594,19 @@ mod tests {
         let paging = [Injection { target: Target::Json(vec!["b".into(), "page".into()]), value: json!(2) }];
         let plan_json = plan_with(json, None, &paging).unwrap();
         assert_eq!((plan_json.method, plan_json.body), ("POST", Body::Json(json!({"a": 5, "b": {"c": true, "page": 2}, "e": [1, "x"]}))));
+        let whole = "{a: \"{{ 5 }}\", b: {c: \"{{ config['flag'] }}\", d: \"{{ config['none'] }}\"}, e: [1, \"{{ 'x' }}\", \"{{ config['none'] }}\"], n: null, f: '',
+            g: \"{{ config['nul'] }}\", i: \"{{ config['num'] }}\", \"k{{ 2 }}\": {}, l: []}";
+        let json = |body: &str| plan(&format!("{{url: 'https://a.example', http_method: POST, request_body_json: {body}}}")).body;
+        assert_eq!(json(whole), Body::Json(json!({"a": 5, "b": {"c": true}, "e": [1, "x", null], "i": "007", "k2": {}, "l": []})));
+        assert_eq!(json("\"{{ {'a': 1, 'b': [1,2]} }}\""), Body::Json(json!({"a": 1, "b": [1, 2]})));
+        assert_eq!((json("'[{\"a\": 1}]'"), json("{}")), (Body::Empty, Body::Empty));
+        let text = "{url: 'https://a.example', http_method: POST, request_body_json: '{\"t\": true}'}";
+        assert!(matches!(plan_with(text, None, &[]), Err(ReadingError::Value { .. })));
+        let data = |body: &str| plan(&format!("{{url: 'https://a.example', http_method: POST, request_body_data: {body}}}")).body;
+        let fields =
+            |fields: &[(&str, &str)]| Body::Form(fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect());
+        assert_eq!(data("{t: true, e: \"{{ config['empty'] }}\", n: 5, s: 'a b+c'}"), fields(&[("t", "True"), ("n", "5"), ("s", "a b+c")]));
+        assert_eq!((data("\"{{ {'a': 1} }}\""), data("\"{{ config['n'] }}\"")), (fields(&[("a", "1")]), Body::Empty));
         let form = plan("{url: 'https://a.example', request_body_data: {a: \"{{ 1.5 }}\", ids: \"{{ config['ids'] }}\"}}").body;
         assert_eq!(form, Body::Form(vec![("a".into(), "1.5".into()), ("ids".into(), "a".into()), ("ids".into(), "b".into())]));
         let text = plan("{url: 'https://a.example', request_body_data: \"q={{ config['shop'] }}\"}").body;

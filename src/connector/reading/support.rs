@@ -36,5 +36,5 @@ pub(in crate::connector) fn scope(config: &Value) -> Scope {
 /// An answer.
 pub(in crate::connector) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Answer { status, headers: Headers::new(headers), body: Bytes::from(body.to_owned()) }
+    Answer { status, headers: Headers::new(headers), body: Bytes::from(body.to_owned()), url: "https://a.example/v1/x".to_owned() }
 }

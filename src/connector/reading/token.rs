@@ -15,10 +15,10 @@ use crate::connector::component::value::Nested;
 use crate::connector::datetime::DateTime;
 use crate::connector::expression::Literals;
 use crate::connector::expression::Scope;
+use crate::connector::expression::python_text;
 use crate::connector::path::FieldPath;
 use crate::connector::reading::JwtPlan;
 use crate::connector::reading::ReadingError;
-use crate::connector::reading::request::text as python_text;
 use crate::secret::Secret;
 
 /// The grant type of a signed assertion (RFC 7523, section 2.1).

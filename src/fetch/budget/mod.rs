@@ -7,7 +7,11 @@
 //! A limiter may not let more than `requests` through in *any* window of `seconds`, whereas a plain GCRA of that rate lets
 //! nearly twice as many through in the window after a pause. So a tenth is the burst and the rest is spread evenly.
 
+mod calls;
 pub mod headers;
+
+pub use calls::Call;
+pub use calls::CallBudget;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -29,6 +33,7 @@ use crate::clock::Timestamp;
 use crate::connection::gate::Permit;
 use crate::connector::treatment;
 use crate::connector::treatment::BudgetScope;
+use crate::digest::Digest;
 use crate::ids::ConnectionKey;
 
 use super::FetchError;
@@ -80,8 +85,16 @@ pub struct Budget {
     rules: Vec<Rule>,
     limiters: Vec<Limiter>,
     holds: Mutex<HashMap<ConnectionKey, Hold>>,
+    calls: Mutex<HashMap<ConnectionKey, KeptCalls>>,
     options: Options,
     clock: Clock,
+}
+
+/// The call budget of a connection, and what it was made of.
+#[derive(Debug)]
+struct KeptCalls {
+    made_of: Digest,
+    budget: Arc<CallBudget>,
 }
 
 #[derive(Debug, Clone)]
@@ -155,7 +168,39 @@ impl Budget {
             BudgetScope::Tenant => 1,
             BudgetScope::Application => 2,
         });
-        Self { name: name.to_owned(), rules: rules.to_vec(), limiters, holds: Mutex::default(), options, clock }
+        Self { name: name.to_owned(), rules: rules.to_vec(), limiters, holds: Mutex::default(), calls: Mutex::default(), options, clock }
+    }
+
+    /// The call budget of a connection's manifest, shared by all who read it; what it is made of decides whether it begins anew.
+    ///
+    /// # Errors
+    /// What `make` fails with.
+    pub fn calls<E>(
+        &self,
+        key: ConnectionKey,
+        made_of: Digest,
+        make: impl FnOnce() -> Result<CallBudget, E>,
+    ) -> Result<Arc<CallBudget>, E> {
+        let mut calls = locked(&self.calls);
+        if let Some(kept) = calls.get(&key).filter(|kept| kept.made_of == made_of) {
+            return Ok(Arc::clone(&kept.budget));
+        }
+        let budget = Arc::new(make()?);
+        calls.insert(key, KeptCalls { made_of, budget: Arc::clone(&budget) });
+        Ok(budget)
+    }
+
+    /// Waits until a request has room in the manifest's call budget.
+    ///
+    /// # Errors
+    /// As [`Budget::acquire`].
+    pub async fn acquire_call(&self, calls: &CallBudget, call: &Call<'_>, permit: &Permit) -> Result<(), FetchError> {
+        calls.acquire(call, permit, &self.options, &self.clock).await
+    }
+
+    /// Takes into the manifest's call budget what an answer says is left.
+    pub fn observe_call(&self, calls: &CallBudget, call: &Call<'_>, status: u16, headers: &reqwest::header::HeaderMap) {
+        calls.observe(call, status, headers, &self.clock);
     }
 
     /// Waits until one request may start.

@@ -1,5 +1,6 @@
 //! One page asked for: attempts until the manifest's error handlers let an answer pass.
 
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::authorization::renewal::Grant;
 use crate::connector::component::authenticator::Authenticator;
 use crate::connector::component::authenticator::JwtAuthenticator;
+use crate::connector::component::budget::ApiBudget;
 use crate::connector::component::requester::HttpRequester;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
@@ -31,7 +33,10 @@ use crate::connector::reading::RequestPlan;
 use crate::connector::reading::Requests;
 use crate::connector::reading::SecretPlace;
 use crate::connector::reading::Wait as Asked;
+use crate::digest::Digest;
 use crate::fetch::FetchError;
+use crate::fetch::budget::Call;
+use crate::fetch::budget::CallBudget;
 use crate::fetch::client::Incoming;
 use crate::fetch::egress::AllowedHosts;
 use crate::fetch::request::Body;
@@ -43,6 +48,7 @@ use crate::fetch::retry::attempts;
 use crate::fetch::stream::StreamOrder;
 use crate::fetch::stream::session::LegacySession;
 use crate::fetch::stream::session::Login;
+use crate::fetch::stream::session::Session;
 use crate::fetch::wait::patience;
 use crate::ids::Entropy;
 use crate::record::Exchange;
@@ -64,6 +70,28 @@ pub(super) struct Answered {
     pub exchange: Exchange,
     /// The manifest lets it count as an empty page.
     pub ignored: bool,
+    /// What the manifest wants instead of the answer's records; only an asker that [heeds](Asker::heeding) demands gives one.
+    pub demand: Option<Demand>,
+}
+
+/// What an error handler wants of whoever reads the pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// The slice is read from its first page on, or from where it was left.
+    ResetPagination,
+    /// The page is asked for again with fewer records.
+    ReducePageSize,
+    /// The window is cut into smaller ones.
+    SplitWindow,
+}
+
+/// What one question has come to so far.
+#[derive(Default)]
+struct Tries {
+    /// The wait before the next attempt.
+    pause: Mutex<Option<Waiting>>,
+    /// Whether the access token was renewed because the manifest wants it, and how that ended.
+    renewed: Mutex<Option<bool>>,
 }
 
 /// Asks by one requester: for the pages of a stream, or for a login.
@@ -74,13 +102,13 @@ pub(super) struct Asker<'a> {
     authority: Authority<'a>,
     policy: ErrorPolicy<'a>,
     retries: Policy,
+    calls: Option<Arc<CallBudget>>,
     scope: Scope,
     /// Whether all that is sent counts as secret.
     is_login: bool,
     /// The scope with the access token that was used last.
     granted: Mutex<Option<(Secret<String>, Scope)>>,
-    /// The wait before the next attempt.
-    pause: Mutex<Option<Waiting>>,
+    heeds: bool,
 }
 
 /// What gives the credential of a request that the configuration does not hold.
@@ -111,14 +139,15 @@ impl<'a> Asker<'a> {
     pub fn new(order: &'a StreamOrder, requester: &'a HttpRequester, scope: &Scope) -> Result<Self, FetchError> {
         let failed = |source| FetchError::Reading { stream: order.stream.clone(), source: Box::new(source) };
         let policy = ErrorPolicy::new(requester.error_handler.as_ref(), scope.clone(), order.compat);
-        let retries = Policy { attempts_max: policy.retries() + 1, elapsed_max: reading::RETRY_TIME_MAX, ..order.retries.clone() };
+        let retries =
+            Policy { attempts_max: policy.retries().map_err(failed)? + 1, elapsed_max: reading::RETRY_TIME_MAX, ..order.retries.clone() };
         let authenticator = requester.authenticator.as_ref().map(|authenticator| reading::chosen(authenticator, order.access.config()));
         let authenticator = authenticator.transpose().map_err(failed)?;
         let authority = match authenticator {
             Some(Authenticator::OAuthAuthenticator(_)) => Authority::Tokens,
             Some(Authenticator::SessionTokenAuthenticator(session)) => Authority::Login(Box::new(Login::new(order, session, scope)?)),
             Some(Authenticator::LegacySessionTokenAuthenticator(legacy)) => {
-                let base = requester.url_base.as_ref().or(requester.url.as_ref());
+                let base = requester.url.as_ref().or(requester.url_base.as_ref());
                 Authority::Legacy(LegacySession::new(order, LegacyLogin::new(legacy, base, scope).map_err(failed)?))
             }
             Some(Authenticator::JwtAuthenticator(jwt)) => Authority::Signature(jwt),
@@ -131,11 +160,17 @@ impl<'a> Asker<'a> {
             authority,
             policy,
             retries,
+            calls: calls(order, scope).map_err(failed)?,
             scope: scope.clone(),
             is_login: false,
             granted: Mutex::new(None),
-            pause: Mutex::new(None),
+            heeds: false,
         })
+    }
+
+    /// The same, for a caller who does what error handlers demand of the reading; others get an error.
+    pub fn heeding(self) -> Self {
+        Asker { heeds: true, ..self }
     }
 
     /// As [`Asker::new`], for a login.
@@ -146,7 +181,8 @@ impl<'a> Asker<'a> {
     /// Asks until an answer passes.
     pub async fn ask(&self, page: &Page<'_>) -> Result<Answered, FetchError> {
         let order = self.order;
-        attempts(&self.retries, &order.clock, &order.permit, |number| self.attempt(page, number)).await
+        let tries = Tries::default();
+        attempts(&self.retries, &order.clock, &order.permit, |number| self.attempt(page, number, &tries)).await
     }
 
     /// As [`Asker::ask`], for a login that a request waits for: an asker may stand within another.
@@ -155,22 +191,22 @@ impl<'a> Asker<'a> {
     }
 
     /// One attempt. Everything that must be fresh is taken here: the token, the budget's cell, the permit's epoch.
-    async fn attempt(&self, page: &Page<'_>, number: u32) -> Attempt<Answered> {
-        if self.pause.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+    async fn attempt(&self, page: &Page<'_>, number: u32, tries: &Tries) -> Attempt<Answered> {
+        if tries.pause.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
             self.order.activity.retried();
         }
         let credential = match self.credential().await {
             Ok(credential) => credential,
-            Err(error) if error.is_transient() => return self.again(number, error, None),
+            Err(error) if error.is_transient() => return self.again(number, error, None, tries),
             Err(error) => return Attempt::Failed(error),
         };
         let mut outcome = self.send(page, &credential).await;
         if matches!(&outcome, Ok(incoming) if incoming.status == 401) && self.order.compat == Compat::Safe {
-            outcome = self.after_refusal(page, credential, outcome).await;
+            outcome = self.after_refusal(page, &credential, outcome).await;
         }
         match outcome {
-            Ok(incoming) => self.judge(incoming, number),
-            Err(error) if error.is_transient() => self.again(number, error, None),
+            Ok(incoming) => self.judge(incoming, &credential, number, tries).await,
+            Err(error) if error.is_transient() => self.again(number, error, None, tries),
             Err(error) => Attempt::Failed(error),
         }
     }
@@ -198,20 +234,15 @@ impl<'a> Asker<'a> {
     async fn after_refusal(
         &self,
         page: &Page<'_>,
-        credential: Credential,
+        credential: &Credential,
         refusal: Result<Incoming, FetchError>,
     ) -> Result<Incoming, FetchError> {
-        let session = match &self.authority {
-            Authority::Login(login) => Some(login.session()),
-            Authority::Legacy(legacy) => Some(legacy.session()),
-            Authority::Config | Authority::Tokens | Authority::Signature(_) => None,
-        };
-        if let (Some(session), Some(token)) = (session, &credential.secret) {
+        if let (Some(session), Some(token)) = (self.session(), &credential.secret) {
             session.refused(token).await;
             return self.send(page, &self.credential().await?).await;
         }
-        let Some(grant) = credential.grant else { return refusal };
-        let renewed = self.order.access.refused(&grant).await?;
+        let Some(grant) = &credential.grant else { return refusal };
+        let renewed = self.order.access.refused(grant).await?;
         let secret = renewed.as_ref().map(|grant| grant.token().duplicate()).filter(|_| matches!(self.authority, Authority::Tokens));
         let credential = Credential { grant: renewed, secret };
         let again = self.send(page, &credential).await?;
@@ -224,18 +255,25 @@ impl<'a> Asker<'a> {
     async fn send(&self, page: &Page<'_>, credential: &Credential) -> Result<Incoming, FetchError> {
         let order = self.order;
         let scope = self.scope_with(credential.grant.as_ref());
-        let requests = Requests::new(self.requester, self.authenticator, scope);
+        let requests = Requests::new(self.requester, self.authenticator, scope, order.compat);
         let plan = requests.plan(page.slice, page.token, page.path.as_deref(), page.injections, credential.secret.as_ref());
         let mut hidden = order.access.secrets(credential.grant.as_ref());
         hidden.extend(credential.secret.as_ref().map(Secret::duplicate));
         let request = request(plan.map_err(|source| self.failed(source))?, hidden, &order.hosts, self.is_login)?;
         let waiting = order.activity.waiting(Wait::Budget);
+        let counted = self.calls.as_ref().map(|calls| (calls, request.sent_url(), request.header_map(true).unwrap_or_default()));
+        if let Some((calls, url, headers)) = &counted {
+            order.budget.acquire_call(calls, &Call { method: &request.method, url, headers }, &order.permit).await?;
+        }
         order.budget.acquire(&order.permit).await?;
         drop(waiting);
         order.count_request();
         let outcome = order.client.send(&request, &order.hosts, &order.permit).await;
         order.count_outcome(&outcome);
         let answer = outcome?;
+        if let Some((calls, url, headers)) = &counted {
+            order.budget.observe_call(calls, &Call { method: &request.method, url, headers }, answer.status, &answer.headers);
+        }
         order.budget.observe(order.permit.owner(), answer.status, &answer.headers);
         Ok(answer)
     }
@@ -255,45 +293,80 @@ impl<'a> Asker<'a> {
         }
     }
 
+    fn session(&self) -> Option<&Session> {
+        match &self.authority {
+            Authority::Login(login) => Some(login.session()),
+            Authority::Legacy(legacy) => Some(legacy.session()),
+            Authority::Config | Authority::Tokens | Authority::Signature(_) => None,
+        }
+    }
+
     /// What the manifest's handlers make of an answer.
-    fn judge(&self, incoming: Incoming, number: u32) -> Attempt<Answered> {
-        let exchange = Exchange {
-            method: incoming.method.clone(),
-            url: incoming.url_recorded.clone(),
-            status: incoming.status,
-            attempt: number,
-            requested_at: incoming.requested_at,
-            received_at: incoming.received_at,
-            response_sha256: incoming.sha256,
-            bytes: incoming.body.len() as u64,
-            request_id: incoming.request_id.clone(),
-        };
+    async fn judge(&self, incoming: Incoming, credential: &Credential, number: u32, tries: &Tries) -> Attempt<Answered> {
+        let exchange = exchange(&incoming, number);
         let pairs = incoming.headers.iter().filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
-        let answer = Answer { status: incoming.status, headers: Headers::new(pairs), body: incoming.body.clone() };
+        let url = exchange.url.split(['?', '#']).next().unwrap_or_default().to_owned();
+        let answer = Answer { status: incoming.status, headers: Headers::new(pairs), body: incoming.body.clone(), url };
         let outcome = match self.policy.outcome(&answer) {
             Ok(outcome) => outcome,
             Err(source) => return Attempt::Failed(self.failed(source)),
         };
-        match outcome.meaning {
-            Meaning::Success => Attempt::Done(Answered { answer, exchange, ignored: false }),
-            Meaning::Ignore => Attempt::Done(Answered { answer, exchange, ignored: true }),
-            Meaning::Retry | Meaning::RateLimited => self.again(number, incoming.refusal(), Some(&answer)),
-            Meaning::Fail => Attempt::Failed(FetchError::Refused {
-                method: exchange.method,
-                url: exchange.url,
-                status: exchange.status,
-                reason: outcome.reason,
-            }),
+        // In the reference engine it is the status that decides whether an answer that passes has records.
+        let is_empty = answer.status >= 400 && (outcome.meaning == Meaning::Ignore || self.order.compat == Compat::Strict);
+        let refused = |reason: String| FetchError::Refused {
+            method: exchange.method.clone(),
+            url: exchange.url.clone(),
+            status: exchange.status,
+            reason,
+        };
+        let demand = match outcome.meaning {
+            Meaning::Success | Meaning::Ignore => return Attempt::Done(Answered { answer, exchange, ignored: is_empty, demand: None }),
+            Meaning::Retry | Meaning::RateLimited => return self.again(number, incoming.refusal(), Some(&answer), tries),
+            Meaning::Renew => {
+                return match self.renew(credential, tries).await {
+                    Ok(true) => self.again(number, incoming.refusal(), Some(&answer), tries),
+                    Ok(false) => Attempt::Failed(refused("the application refuses the renewed access token as well".to_owned())),
+                    Err(error) => Attempt::Failed(error),
+                };
+            }
+            Meaning::Fail => return Attempt::Failed(refused(outcome.reason)),
+            Meaning::ResetPagination => Demand::ResetPagination,
+            Meaning::ReducePageSize => Demand::ReducePageSize,
+            Meaning::SplitWindow => Demand::SplitWindow,
+        };
+        if self.heeds {
+            return Attempt::Done(Answered { answer, exchange, ignored: true, demand: Some(demand) });
         }
+        let reason = format!("{}; the manifest's error handler wants {demand:?}, which this requester has no use for", outcome.reason);
+        Attempt::Failed(refused(reason))
+    }
+
+    /// Renews the credential because the manifest wants it, once for one question; false when that was done already.
+    async fn renew(&self, credential: &Credential, tries: &Tries) -> Result<bool, FetchError> {
+        if tries.renewed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(false);
+        }
+        if let (Some(session), Some(token)) = (self.session(), &credential.secret) {
+            session.refused(token).await;
+            return Ok(true);
+        }
+        let Some(grant) = &credential.grant else { return Ok(true) };
+        let renewed = match self.order.access.refused(grant).await {
+            Ok(_) => true,
+            Err(error) if error.is_transient() => false,
+            Err(error) => return Err(error),
+        };
+        *tries.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(renewed);
+        Ok(true)
     }
 
     /// Another attempt, after the wait that the manifest or the application asks for; else on the schedule of retries.
-    fn again<T>(&self, number: u32, cause: FetchError, answer: Option<&Answer>) -> Attempt<T> {
-        let asked = match self.policy.wait(number, answer, self.order.clock.now()) {
+    fn again<T>(&self, number: u32, cause: FetchError, answer: Option<&Answer>, tries: &Tries) -> Attempt<T> {
+        let asked = match self.policy.wait(number, answer, self.order.clock.now(), &Entropy::system()) {
             Ok(asked) => asked,
             Err(source) => return Attempt::Failed(self.failed(source)),
         };
-        *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.order.activity.waiting(Wait::Retry));
+        *tries.pause.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.order.activity.waiting(Wait::Retry));
         match asked {
             Asked::Unsaid => Attempt::Again { cause, wait: None },
             Asked::For(wait) => Attempt::Again { cause, wait: Some(wait) },
@@ -309,6 +382,28 @@ impl<'a> Asker<'a> {
     }
 }
 
+/// The manifest's call budget, shared by all that reads the connection: it begins anew with another manifest or configuration.
+fn calls(order: &StreamOrder, scope: &Scope) -> Result<Option<Arc<CallBudget>>, ReadingError> {
+    let Some(ApiBudget::HTTPAPIBudget(budget)) = &order.connector.manifest.api_budget else { return Ok(None) };
+    let made_of = Digest::of(format!("{} {}", order.connector.digest, order.access.config()).as_bytes());
+    order.budget.calls(order.permit.owner(), made_of, || CallBudget::new(budget, scope)).map(Some)
+}
+
+/// An exchange as it is recorded.
+fn exchange(incoming: &Incoming, attempt: u32) -> Exchange {
+    Exchange {
+        method: incoming.method.clone(),
+        url: incoming.url_recorded.clone(),
+        status: incoming.status,
+        attempt,
+        requested_at: incoming.requested_at,
+        received_at: incoming.received_at,
+        response_sha256: incoming.sha256,
+        bytes: incoming.body.len() as u64,
+        request_id: incoming.request_id.clone(),
+    }
+}
+
 /// The request of a plan, its secrets in their places; of a login, all of the body is one.
 fn request(plan: RequestPlan, hidden: Vec<Secret<String>>, hosts: &AllowedHosts, is_login: bool) -> Result<Request, FetchError> {
     let method = Method::from_bytes(plan.method.as_bytes()).unwrap_or(Method::GET);
@@ -320,7 +415,7 @@ fn request(plan: RequestPlan, hidden: Vec<Secret<String>>, hosts: &AllowedHosts,
             let text = |value| if is_login { Text::Secret(Secret::new(value)) } else { Text::Plain(value) };
             Body::Form(fields.into_iter().map(|(name, value)| (name, text(value))).collect())
         }
-        reading::Body::Text(text) => Body::Bytes { content_type: "text/plain; charset=utf-8".into(), bytes: text.into(), secret: is_login },
+        reading::Body::Text(text) => Body::Bytes { content_type: String::new(), bytes: text.into(), secret: is_login },
         reading::Body::Json(value) => json_body(&value, is_login),
     };
     let mut json = None;

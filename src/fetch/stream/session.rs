@@ -19,12 +19,12 @@ use crate::connector::component::requester::Requester;
 use crate::connector::datetime::DateTime;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
+use crate::connector::expression::python_text;
 use crate::connector::path::FieldPath;
 use crate::connector::reading::Compat;
 use crate::connector::reading::LegacyLogin;
 use crate::connector::reading::ReadingError;
 use crate::connector::reading::Requests;
-use crate::connector::reading::python_text;
 use crate::digest::Digest;
 use crate::fetch::FetchError;
 use crate::fetch::client::Incoming;
@@ -115,7 +115,7 @@ impl<'a> Login<'a> {
     pub fn new(order: &'a StreamOrder, authenticator: &'a SessionTokenAuthenticator, scope: &Scope) -> Result<Self, FetchError> {
         let Requester::HttpRequester(requester) = &authenticator.login_requester;
         // Streams that log in by the same words share the session; what an authenticator adds to the login is the connection's own.
-        let plan = Requests::new(requester, None, scope.clone()).plan(&Slice::default(), None, None, &[], None);
+        let plan = Requests::new(requester, None, scope.clone(), order.compat).plan(&Slice::default(), None, None, &[], None);
         let plan = plan.map_err(|source| reading(order, source))?;
         let path = &authenticator.session_token_path;
         let words = format!("{} {} {:?} {:?} {path:?} {}", plan.method, plan.url, plan.headers, plan.body, authenticator.line);

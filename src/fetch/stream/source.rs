@@ -16,7 +16,6 @@ use crate::connector::component::source::Retriever;
 use crate::connector::component::source::SimpleRetriever;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
-use crate::connector::reading::Injection;
 use crate::connector::reading::Partition;
 use crate::connector::reading::Progress;
 use crate::connector::reading::ReadingError;
@@ -50,8 +49,6 @@ pub(super) struct Cut {
     pub window: Option<Window>,
     /// What expressions see of it.
     pub slice: Slice,
-    /// What goes into each of its requests.
-    pub injections: Vec<Injection>,
 }
 
 impl<'a> Source<'a> {
@@ -66,7 +63,7 @@ impl<'a> Source<'a> {
         let failed = |error| order.unreadable(error);
         let Requester::HttpRequester(requester) = &retriever.requester;
         Ok(Source {
-            asker: Asker::new(order, requester, &scope)?,
+            asker: Asker::new(order, requester, &scope)?.heeding(),
             selector: Selector::new(stream, scope.clone(), order.compat).map_err(failed)?,
             routes,
             progress: Mutex::new(progress.map_err(failed)?),
@@ -111,12 +108,10 @@ impl<'a> Source<'a> {
         let mut progress = self.progress();
         let windows = progress.windows(&part)?;
         let cut = |window: Option<Window>| {
-            let mut injections = part.injections.clone();
-            injections.extend(progress.injections(window.as_ref())?);
             let slice = Slice { interval: progress.interval(window.as_ref()), ..part.slice() };
-            Ok(Cut { partition: part.clone(), window, slice, injections })
+            Cut { partition: part.clone(), window, slice }
         };
-        windows.into_iter().map(cut).collect()
+        Ok(windows.into_iter().map(cut).collect())
     }
 
     /// Sends the parts that its routers make: one when there is none, all combinations of several.

@@ -83,16 +83,25 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// What goes into every request of a slice.
+    /// What goes into every request of a slice, by what expressions see of it.
     ///
     /// # Errors
     /// When a name cannot be evaluated.
-    pub fn injections(&self, window: Option<&Window>) -> Result<Vec<Injection>, ReadingError> {
-        match (self, window) {
-            (Progress::Count(cursor), _) => cursor.injections(),
-            (Progress::Time(cursor), Some(window)) => cursor.rule().injections(window),
-            (Progress::Partitioned(cursor), Some(window)) => cursor.rule().injections(window),
-            _ => Ok(Vec::new()),
+    pub fn injections(&self, interval: &serde_json::Map<String, Value>) -> Result<Vec<Injection>, ReadingError> {
+        match self {
+            Progress::Whole => Ok(Vec::new()),
+            Progress::Count(cursor) => cursor.injections(),
+            Progress::Time(cursor) => cursor.rule().injections(interval),
+            Progress::Partitioned(cursor) => cursor.rule().injections(interval),
+        }
+    }
+
+    /// What expressions see of a window whose records up to a time are read; nothing when that does not change it.
+    pub fn rest(&self, window: Option<&Window>, read_until: Option<DateTime>) -> Option<serde_json::Map<String, Value>> {
+        match self {
+            Progress::Whole | Progress::Count(_) => None,
+            Progress::Time(cursor) => Some(cursor.rule().rest(window?, read_until?)),
+            Progress::Partitioned(cursor) => Some(cursor.rule().rest(window?, read_until?)),
         }
     }
 

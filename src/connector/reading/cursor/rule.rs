@@ -1,5 +1,8 @@
 //! What a manifest says about windows of time, evaluated for one configuration.
 
+use serde_json::Map;
+use serde_json::Value;
+
 use crate::clock::Timestamp;
 use crate::connector::component::incremental::Clamping;
 use crate::connector::component::incremental::DatetimeBasedCursor;
@@ -104,10 +107,10 @@ impl<'a> TimeRule<'a> {
     }
 
     /// The time that a cursor value tells; nothing when it cannot be read.
-    pub fn read(&self, value: &serde_json::Value) -> Option<DateTime> {
+    pub fn read(&self, value: &Value) -> Option<DateTime> {
         let text = match value {
-            serde_json::Value::String(text) => text.clone(),
-            serde_json::Value::Number(number) => number.to_string(),
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
             _ => return None,
         };
         self.read_formats.iter().find_map(|format| format.read(&text).ok())
@@ -171,15 +174,22 @@ impl<'a> TimeRule<'a> {
         }
     }
 
-    /// What goes into every request of a window.
+    /// What expressions see of a window whose records up to a time are read.
+    pub(super) fn rest(&self, window: &Window, read_until: DateTime) -> Map<String, Value> {
+        let mut interval = window.slice.interval.clone();
+        interval.insert(self.start_key.clone(), self.format.write(&read_until).into());
+        interval
+    }
+
+    /// What goes into every request of a window, by what expressions see of it.
     ///
     /// # Errors
     /// When a name cannot be evaluated.
-    pub fn injections(&self, window: &Window) -> Result<Vec<Injection>, ReadingError> {
+    pub fn injections(&self, interval: &Map<String, Value>) -> Result<Vec<Injection>, ReadingError> {
         let mut injections = Vec::new();
         for (option, key) in [(self.start_option, &self.start_key), (self.end_option, &self.end_key)] {
             if let Some(option) = option {
-                let value = window.slice.interval.get(key).cloned().unwrap_or_default();
+                let value = interval.get(key).cloned().unwrap_or_default();
                 injections.push(Injection { target: Target::of(option, &self.scope)?, value });
             }
         }
@@ -188,7 +198,7 @@ impl<'a> TimeRule<'a> {
 
     fn window(&self, start: DateTime, end: DateTime) -> Window {
         let keys = [(&self.start_key, &start), (&self.end_key, &end)];
-        let interval = keys.into_iter().map(|(key, at)| (key.clone(), serde_json::Value::from(self.format.write(at)))).collect();
+        let interval = keys.into_iter().map(|(key, at)| (key.clone(), Value::from(self.format.write(at)))).collect();
         // The reference engine reads the ends back from what it wrote. Where the format is coarser than the unit that leaves gaps
         // between windows, which the state then never passes.
         let kept = |at: DateTime| match self.compat {
