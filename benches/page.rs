@@ -154,6 +154,8 @@ fn facts(body: &[u8], now: Timestamp, entropy: &Entropy) -> PageFacts {
         retention_class: "default".into(),
         filtered: 0,
         ignored: 0,
+        coerced: 0,
+        coerced_keys: 0,
     }
 }
 

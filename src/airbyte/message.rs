@@ -25,7 +25,10 @@ pub(super) enum Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(super) enum Level {
+    /// Good to know.
     Info,
+    /// Somebody should look.
+    Warn,
 }
 
 /// What a configuration holds.

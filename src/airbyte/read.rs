@@ -87,14 +87,13 @@ impl Source {
         let Ok(written) = writing.await else {
             return Err(OutletError::Failed { source: std::io::Error::other("the thread that writes records broke off") });
         };
-        let count = match written {
-            Ok(count) => count,
+        match written {
+            Ok(counts) => counts.tell(stream, outlet)?,
             Err(error) => {
                 self.stop();
                 return Err(error);
             }
-        };
-        outlet.message(&message::log(Level::Info, &format!("stream {stream}: {count} records were written")))?;
+        }
         match ended.failure {
             None => {}
             Some(_) if self.is_stopped() => return Ok(Err(AirbyteError::Stopped)),
@@ -102,6 +101,42 @@ impl Source {
         }
         outlet.message(&message::status(stream, Status::Complete, clock.now()))?;
         Ok(Ok(()))
+    }
+}
+
+/// What became of the items of a stream.
+#[derive(Debug, Default)]
+struct Counts {
+    records: u64,
+    filtered: u64,
+    ignored: u64,
+    coerced: u64,
+    coerced_keys: u64,
+}
+
+impl Counts {
+    fn add(&mut self, page: &FetchedPage) {
+        self.records += page.records.len() as u64;
+        self.filtered += page.filtered;
+        self.ignored += page.ignored;
+        self.coerced += page.coerced;
+        self.coerced_keys += page.coerced_keys;
+    }
+
+    /// Says so, and warns of what may have made one record of two.
+    fn tell(&self, stream: &str, outlet: &Outlet) -> Result<(), OutletError> {
+        let Counts { records, filtered, ignored, coerced, coerced_keys } = self;
+        let text = format!(
+            "stream {stream}: {records} records were written; {filtered} were left out by the filter, {ignored} items were no records, {coerced} added values changed their type"
+        );
+        outlet.message(&message::log(Level::Info, &text))?;
+        if self.coerced_keys == 0 {
+            return Ok(());
+        }
+        let text = format!(
+            "stream {stream}: {coerced_keys} values of the primary key were texts and became another type, so that different records may be taken for one; give the added field a `value_type` of string, or read with --compat safe"
+        );
+        outlet.message(&message::log(Level::Warn, &text))
     }
 }
 
@@ -132,7 +167,7 @@ struct Writer {
     compat: Compat,
     head: Vec<u8>,
     lines: Vec<u8>,
-    records: u64,
+    counts: Counts,
     /// Records since the last state that was written.
     records_since: u64,
     /// Bytes of records since the last state that was written, and of that state.
@@ -152,7 +187,7 @@ impl Writer {
             compat: options.compat,
             head: message::record_head(stream),
             lines: Vec::with_capacity(LINES_BYTES),
-            records: 0,
+            counts: Counts::default(),
             records_since: 0,
             bytes_since: 0,
             state_bytes: 0,
@@ -161,8 +196,8 @@ impl Writer {
         }
     }
 
-    /// Writes pages until there are no more, then the state. Answers how many records there were.
-    fn write(mut self, mut pages: mpsc::Receiver<FetchedPage>, reached: oneshot::Receiver<Option<Value>>) -> Result<u64, OutletError> {
+    /// Writes pages until there are no more, then the state. Answers what there was.
+    fn write(mut self, mut pages: mpsc::Receiver<FetchedPage>, reached: oneshot::Receiver<Option<Value>>) -> Result<Counts, OutletError> {
         while let Some(page) = pages.blocking_recv() {
             self.page(page)?;
         }
@@ -175,11 +210,11 @@ impl Writer {
         if !self.is_written {
             self.checkpoint()?;
         }
-        Ok(self.records)
+        Ok(self.counts)
     }
 
     fn page(&mut self, page: FetchedPage) -> Result<(), OutletError> {
-        if self.records == 0 && !page.records.is_empty() {
+        if self.counts.records == 0 && !page.records.is_empty() {
             self.outlet.message(&message::status(&self.stream, Status::Running, self.clock.now()))?;
         }
         let tail = message::record_tail(page.exchange.received_at);
@@ -193,9 +228,8 @@ impl Writer {
             }
         }
         self.flush()?;
-        let count = page.records.len() as u64;
-        self.records += count;
-        self.records_since += count;
+        self.counts.add(&page);
+        self.records_since += page.records.len() as u64;
         if let Some(state) = page.cursor {
             self.state = state;
             self.is_written = false;

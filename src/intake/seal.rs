@@ -77,6 +77,12 @@ pub(super) fn seal(stream: &mut StreamIntake, mut page: FetchedPage) -> Result<S
     }
     stream.run.pages += 1;
     stream.run.filtered += page.filtered;
+    stream.run.ignored += page.ignored;
+    stream.run.coerced += page.coerced;
+    if page.coerced_keys > 0 && stream.run.coerced_keys == 0 {
+        tracing::warn!(run.id = %stream.run.id, stream = page.stream, keys = page.coerced_keys, "texts of the primary key became another type: different records may be taken for one; give the added field a `value_type` of string");
+    }
+    stream.run.coerced_keys += page.coerced_keys;
     stream.close_unit(&mut unit, page.cursor.as_ref())?;
     Ok(SealedPage { unit, hashes })
 }
@@ -252,6 +258,8 @@ fn page_facts(stream: &StreamIntake, page: &FetchedPage, number: u64) -> PageFac
         retention_class: stream.treatment.retention_class.clone(),
         filtered: page.filtered,
         ignored: page.ignored,
+        coerced: page.coerced,
+        coerced_keys: page.coerced_keys,
     }
 }
 

@@ -156,6 +156,12 @@ pub struct RunRow {
     pub unchanged: u64,
     /// Records that the manifest's filter left out.
     pub filtered: u64,
+    /// Items that were no records.
+    pub ignored: u64,
+    /// Added values that were texts and became another type.
+    pub coerced: u64,
+    /// Those of them that are part of the primary key.
+    pub coerced_keys: u64,
     /// Card numbers masked.
     pub masked: u64,
     /// What happened, to what, and what to do.

@@ -51,6 +51,10 @@ pub struct FetchedPage {
     pub filtered: u64,
     /// How many items were no records (not an object, or in an answer that the manifest ignores).
     pub ignored: u64,
+    /// How many values that a transformation added were texts that an expression's result made into another type, such as an identifier of digits.
+    pub coerced: u64,
+    /// How many of those are part of the primary key: two records may have become one.
+    pub coerced_keys: u64,
     /// The stream's state after this page, to be written in the same unit as the page.
     pub cursor: Option<Value>,
 }

@@ -169,6 +169,10 @@ pub struct PageFacts {
     pub filtered: u64,
     /// How many items of the response were no records.
     pub ignored: u64,
+    /// How many added values were texts that became another type.
+    pub coerced: u64,
+    /// How many of those are part of the primary key.
+    pub coerced_keys: u64,
 }
 
 /// The part of a tag that is one record's own, in stored form.
@@ -289,6 +293,8 @@ mod tests {
             retention_class: "default".into(),
             filtered: 0,
             ignored: 0,
+            coerced: 0,
+            coerced_keys: 0,
         };
         let record = RecordFacts {
             pointer: "/orders/0".into(),

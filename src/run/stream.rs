@@ -67,7 +67,14 @@ impl Pulls {
         let metrics = &self.inner.sources.metrics;
         let labels = |outcome| ConnectorLabels { connector: connector.to_owned(), outcome };
         metrics.pages.get_or_create(&labels("stored")).inc_by(run.pages);
-        let records = [("new", run.new), ("changed", run.changed), ("unchanged", run.unchanged), ("filtered", run.filtered)];
+        let records = [
+            ("new", run.new),
+            ("changed", run.changed),
+            ("unchanged", run.unchanged),
+            ("filtered", run.filtered),
+            ("ignored", run.ignored),
+            ("coerced", run.coerced),
+        ];
         for (outcome, number) in records {
             metrics.records.get_or_create(&labels(outcome)).inc_by(number);
         }

@@ -79,7 +79,7 @@ pub struct Metrics {
     pub limits: Family<ConnectorLabels, Counter>,
     /// Pages read; outcome `stored`, or `dropped` when the connection was stopped before.
     pub pages: Family<ConnectorLabels, Counter>,
-    /// Records seen; outcome `new`, `changed`, `unchanged`, `filtered`.
+    /// Records seen; outcome `new`, `changed`, `unchanged`, `filtered`, `ignored`; and `coerced`: added values that became another type.
     pub records: Family<ConnectorLabels, Counter>,
     /// Pulls under way.
     pub pulls_running: Gauge,

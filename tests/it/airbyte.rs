@@ -295,6 +295,36 @@ async fn a_stream_that_is_not_run_is_named() {
     assert_eq!(names, ["orders", "items"]);
 }
 
+/// Goal: an identifier that looks like a number is not lost without a word. Method: a key made by an expression, read by both modes.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_change_their_type_are_told() {
+    let shop =
+        Server::start(|_: &Asked| Reply::json(&json!({"data": [{"code": "35E87645934406417"}, {"code": "007"}, {"code": "7"}]}))).await;
+    let added =
+        "transformations: [{type: AddFields, fields: [{path: [order], value: \"{{ record['code'] }}\"}, {path: [line], value: \"1\"}]}]";
+    let manifest = MANIFEST.replace("    primary_key: [order, line]\n", &format!("    primary_key: [order, line]\n    {added}\n"));
+    let client = Client::new(&manifest, &json!({"url": shop.url(), "key": KEY}));
+    client.catalog(&[("items", "full_refresh")]);
+    let orders = |told: &Told| told.data("items").into_iter().map(|item| item["order"].clone()).collect::<Vec<_>>();
+    let warnings = |told: &Told| {
+        let logs: Vec<String> = told
+            .of_kind("LOG")
+            .iter()
+            .filter(|log| log["level"] == "WARN")
+            .map(|log| log["message"].as_str().unwrap().to_owned())
+            .collect();
+        logs
+    };
+    let strict = client.tell(&READ).await;
+    assert_eq!(orders(&strict), [json!(null), json!("007"), json!(7)]);
+    assert!(strict.data("items")[0].as_object().unwrap().contains_key("order"), "infinity is null, and not left out");
+    let [warning] = &warnings(&strict)[..] else { panic!("{}", strict.text) };
+    assert!(warning.contains("2 values of the primary key"), "{warning}");
+    let safe = client.tell(&[&READ[..], &["--compat", "safe"]].concat()).await;
+    assert_eq!(orders(&safe), [json!("35E87645934406417"), json!("007"), json!("7")]);
+    assert_eq!(warnings(&safe), Vec::<String>::new());
+}
+
 /// Pages without end: each leads to the next.
 async fn endless() -> Server {
     Server::start(|asked: &Asked| {

@@ -143,6 +143,9 @@ impl House {
             changed: 0,
             unchanged: 0,
             filtered: 0,
+            ignored: 0,
+            coerced: 0,
+            coerced_keys: 0,
             masked: 0,
             error: None,
             started_at: now,
@@ -201,8 +204,10 @@ fn page(records: &[String], now: headgate::clock::Timestamp) -> FetchedPage {
         body: Bytes::from(body),
         partition: None,
         records: fetched,
-        filtered: 0,
-        ignored: 0,
+        filtered: 1,
+        ignored: 2,
+        coerced: 3,
+        coerced_keys: 1,
         cursor: Some(serde_json::json!({"updated_at": "2026-11-24"})),
     }
 }
@@ -222,6 +227,7 @@ async fn a_record_lives_and_ends() {
     let orders: Vec<String> = (1..=100).map(|id| order(id, "4111 1111 1111 1111")).collect();
     let run = house.take_in(&connection, &orders).await;
     assert_eq!((run.new, run.changed, run.unchanged, run.masked), (100, 0, 0, 100));
+    assert_eq!((run.filtered, run.ignored, run.coerced, run.coerced_keys), (1, 2, 3, 1));
     house.take_in(&neighbour, &orders).await;
     let again = house.take_in(&connection, &orders).await;
     assert_eq!((again.new, again.changed, again.unchanged), (0, 0, 100));
@@ -238,6 +244,7 @@ async fn a_record_lives_and_ends() {
     let newest = house.reader.record(found[0], None).unwrap().unwrap();
     assert_eq!(newest.data().unwrap()["note"], "changed twice in one page");
     assert_eq!(newest.tag().previous, Some(2));
+    assert_eq!((newest.page.filtered, newest.page.ignored, newest.page.coerced, newest.page.coerced_keys), (1, 2, 3, 1));
     let first = house.reader.record(found[0], Some(1)).unwrap().unwrap();
     assert!(!String::from_utf8_lossy(&first.raw).contains("4111 1111"));
     assert_eq!(first.tag().masks.len(), 1);

@@ -49,6 +49,12 @@ pub struct Run {
     pub unchanged: u64,
     /// Records that the manifest's filter left out.
     pub filtered: u64,
+    /// Items that were no records, and answers that the manifest ignores.
+    pub ignored: u64,
+    /// Values added by the manifest that were texts and became another type.
+    pub coerced: u64,
+    /// Those of them that are part of the primary key.
+    pub coerced_keys: u64,
     /// Why it failed, and what to do.
     pub error: Option<String>,
     /// When it began.
@@ -73,6 +79,9 @@ pub const RUN: Schema = Schema {
             ("changed", integer()),
             ("unchanged", integer()),
             ("filtered", integer()),
+            ("ignored", integer()),
+            ("coerced", integer()),
+            ("coerced_keys", integer()),
             ("error", nullable(string())),
             ("started_at", time()),
             ("ended_at", nullable(time())),

@@ -218,6 +218,8 @@ impl Reading<'_> {
             records: page.selection.records,
             filtered: page.selection.filtered,
             ignored: page.selection.ignored + u64::from(page.answered.ignored),
+            coerced: page.selection.coerced,
+            coerced_keys: page.selection.coerced_keys,
             cursor,
         }
     }

@@ -213,11 +213,23 @@ impl Records {
             }
             Place::Page(id) => {
                 let row = self.store.get::<PageRow>(&(id.owner, id.page))?;
-                row.map(|row| json!({ "stream": stream(row.stream), "run": row.run }))
+                row.map(|row| -> Result<_, Problem> {
+                    let facts = self.reader.facts(id.owner, id.page, &row)?;
+                    Ok(json!({
+                        "stream": stream(row.stream), "run": row.run, "filtered": facts.filtered, "ignored": facts.ignored,
+                        "coerced": facts.coerced, "coerced_keys": facts.coerced_keys,
+                    }))
+                })
+                .transpose()?
             }
             Place::Run(owner, id) => {
                 let row = self.store.get::<RunRow>(&(owner, id.to_bytes()))?;
-                row.map(|run| json!({ "stream": run.stream, "state": run.state, "pages": run.pages, "started_at": run.started_at }))
+                row.map(|run| {
+                    json!({
+                        "stream": run.stream, "state": run.state, "pages": run.pages, "filtered": run.filtered, "ignored": run.ignored,
+                        "coerced": run.coerced, "coerced_keys": run.coerced_keys, "started_at": run.started_at,
+                    })
+                })
             }
             Place::Connection(_) => {
                 Some(json!({ "tenant": connection.tenant, "state": connection.state.name(), "created_at": connection.created_at }))
