@@ -46,8 +46,8 @@ impl Source {
     /// When standard output cannot be written; when the configuration does not fit.
     pub async fn read(&self, config: Value, catalog: &Catalog, states: &States) -> Result<Ended, ReadError> {
         let config = self.config(config).await?;
-        if let Some(migrated) = &config.migrated {
-            self.outlet.message(&message::control(migrated, self.options.clock.now()))?;
+        if config.is_migrated {
+            self.outlet.message(&message::control(&config.kept, self.options.clock.now()))?;
         }
         let outlet = &self.outlet;
         let mut incomplete = 0;

@@ -71,8 +71,10 @@ pub struct Source {
 /// A configuration that fits the manifest.
 pub(super) struct Config {
     pub value: Value,
-    /// The configuration as the manifest's migrations leave it, where they change it: what the client is to keep.
-    pub migrated: Option<Value>,
+    /// The configuration as the manifest's migrations leave it: what the client is to keep.
+    pub kept: Value,
+    /// Whether they change it.
+    pub is_migrated: bool,
     /// The connector with the streams that this configuration has.
     pub connector: Arc<Connector>,
     /// Its secret texts, for whatever is told.
@@ -125,7 +127,8 @@ impl Source {
         let clock = &self.options.clock;
         let taken = self.connector.take(value.clone(), clock).map_err(|problems| AirbyteError::Config { problems })?;
         let mut config = Config {
-            migrated: (taken.kept != value).then_some(taken.kept),
+            is_migrated: taken.kept != value,
+            kept: taken.kept,
             secrets: secrets(&self.connector, &taken.used),
             hosts: AllowedHosts::parse(self.connector.hosts_known(&taken.used, clock))?,
             connector: self.connector.clone(),
@@ -160,7 +163,7 @@ impl Source {
         if let Some(oauth) = own_authenticator(declared.requesters().into_iter(), &config.value) {
             let mut scope = Scope::new(self.options.clock.clone());
             scope.set("config", dynamic(&config.value));
-            if let Some(renewer) = self.tokens.renewer(oauth, &config.value, &scope, &config.secrets, &self.client, &self.permit)? {
+            if let Some(renewer) = self.tokens.renewer(oauth, config, &scope, &self.client, &self.permit)? {
                 access = access.with_tokens(renewer, Vec::new());
             }
         }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::airbyte::Options;
 use crate::airbyte::Outlet;
 use crate::airbyte::message;
+use crate::airbyte::source::Config;
 use crate::authorization::error::Cause;
 use crate::authorization::manifest_request::ManifestRequest;
 use crate::authorization::renewal::Change;
@@ -62,27 +63,26 @@ impl AccessTokens {
     pub fn renewer(
         &self,
         oauth: &OAuthAuthenticator,
-        config: &Value,
+        config: &Config,
         scope: &Scope,
-        secrets: &[Secret<String>],
         client: &Client,
         permit: &Permit,
     ) -> Result<Option<Renewer>, ReadingError> {
-        let Some(plan) = TokenPlan::new(oauth, config, scope)? else { return Ok(None) };
+        let Some(plan) = TokenPlan::new(oauth, &config.value, scope)? else { return Ok(None) };
         let key = asked(&plan);
-        let request = ManifestRequest { plan, hidden: secrets.iter().map(Secret::duplicate).collect() };
+        let request = ManifestRequest { plan, hidden: config.secrets.iter().map(Secret::duplicate).collect() };
         let wire = Arc::new(TokenWire::new(client.clone(), AllowedHosts::of_urls([request.url()])));
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        let renewers = of.entry(key).or_insert_with(|| self.renewers(oauth, config));
+        let renewers = of.entry(key).or_insert_with(|| self.renewers(oauth, &config.kept));
         Ok(Some(renewers.of(permit, Arc::new(Source::Manifest(request)), wire)))
     }
 
-    fn renewers(&self, oauth: &OAuthAuthenticator, config: &Value) -> Renewers {
+    fn renewers(&self, oauth: &OAuthAuthenticator, kept: &Value) -> Renewers {
         let write_back = oauth.refresh_token_updater.as_ref().map(|updater| WriteBack {
             access_token: FieldPath::new(updater.access_token_config_path.iter().cloned()),
             refresh_token: FieldPath::new(updater.refresh_token_config_path.iter().cloned()),
             expiry_date: FieldPath::new(updater.token_expiry_date_config_path.iter().cloned()),
-            before: config.clone(),
+            before: kept.clone(),
             written_back: self.written_back.clone(),
             clock: self.clock.clone(),
             outlet: self.outlet.clone(),
