@@ -41,7 +41,7 @@ pub struct FetchedPage {
     pub stream: String,
     /// The request and its answer.
     pub exchange: Exchange,
-    /// The body after content decoding.
+    /// The body after content decoding; for an answer that is no JSON, its decoded form, which the exchange's digest is not of.
     pub body: Bytes,
     /// The slice of the stream that was asked for, if it is cut into slices.
     pub partition: Option<Value>,

@@ -128,7 +128,7 @@ component! {
 
 family! {
     /// How the answer is read.
-    Decoder { JsonDecoder }
+    Decoder { JsonDecoder, JsonItemsDecoder, JsonlDecoder, CsvDecoder, XmlDecoder, GzipDecoder, ZipfileDecoder, IterableDecoder }
 }
 
 family! {

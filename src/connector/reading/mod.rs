@@ -10,6 +10,7 @@ use crate::connector::path::PathError;
 mod answer;
 mod credential;
 mod cursor;
+pub mod decode;
 mod error_policy;
 mod extraction;
 mod jwt;
@@ -148,6 +149,12 @@ pub enum ReadingError {
     Circle {
         /// The token, cut short.
         token: String,
+    },
+    /// A body is not what the decoder reads.
+    #[error("the answer cannot be decoded; look whether the application answers so everywhere, else correct the manifest's decoder")]
+    Body {
+        /// Why.
+        source: decode::DecodeError,
     },
     /// A body is no JSON, or its records cannot be found.
     #[error("no records can be found in it; look whether the application answers so everywhere, else correct the manifest's extractor")]

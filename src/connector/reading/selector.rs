@@ -24,6 +24,7 @@ use crate::connector::path::PathError;
 use crate::connector::reading::Compat;
 use crate::connector::reading::ReadingError;
 use crate::connector::reading::TimeCursor;
+use crate::connector::reading::decode::Decoding;
 use crate::connector::reading::extraction::Extraction;
 use crate::connector::reading::transform::Changed;
 use crate::connector::reading::transform::Changes;
@@ -62,6 +63,7 @@ pub struct Selection {
 pub struct Selector<'a> {
     compat: Compat,
     scope: Scope,
+    decoding: Decoding,
     extraction: Extraction,
     filter: Option<&'a Expression>,
     filters_last: bool,
@@ -124,6 +126,7 @@ impl<'a> Selector<'a> {
         let primary_key = stream.primary_key.0.iter().map(&mut place).collect::<Result<_, _>>()?;
         let selector = Selector {
             compat,
+            decoding: Decoding::new(retriever.decoder.as_ref(), compat),
             extraction: Extraction::new(&declared.extractor, &scope)?,
             // An empty condition is none.
             filter: filter.filter(|condition| condition.plain() != Some("")),
@@ -147,7 +150,15 @@ impl<'a> Selector<'a> {
         self
     }
 
-    /// The records of `body`. `cursor` says which are too old or too new, where the application cannot.
+    /// The body that records are ranges of: the answer's own when it is JSON, else its decoded form. The pager reads it as well.
+    ///
+    /// # Errors
+    /// When the body is not what the stream's decoder reads.
+    pub fn decoded(&self, body: &Bytes) -> Result<Bytes, ReadingError> {
+        self.decoding.decode(body).map_err(|source| ReadingError::Body { source })
+    }
+
+    /// The records of `body`, as [`Selector::decoded`] gave it. `cursor` says which are too old or too new, where the application cannot.
     ///
     /// # Errors
     /// When the body is no JSON, a path is ambiguous, or an expression fails.

@@ -65,7 +65,12 @@ impl<'s, 'a> Pages<'s, 'a> {
                 let injections = self.injections().map_err(|error| order.unreadable(error))?;
                 let slice = &self.cut.slice;
                 let asked = ask::Page { slice, token: token.as_ref(), path: self.pager.path(), injections: &injections };
-                self.source.asker.ask(&asked).await?
+                let mut answered = self.source.asker.ask(&asked).await?;
+                if !answered.ignored {
+                    let decoded = self.source.selector.decoded(&answered.answer.body);
+                    answered.answer.body = decoded.map_err(|source| unusable(&answered, source))?;
+                }
+                answered
             }
         };
         self.read += 1;

@@ -422,7 +422,9 @@ mod tests {
     /// One value under a property of one type: what it becomes, or nothing when it stays (each was run in the reference engine).
     #[test]
     fn values_are_brought_to_their_type() {
-        let cases: &[(&str, &[(&str, &str)], &[&str])] = &[
+        // The type, what becomes of some values, and values that stay.
+        type Case = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+        let cases: &[Case] = &[
             (
                 "string",
                 &[
