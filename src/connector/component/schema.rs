@@ -119,9 +119,9 @@ impl Accept for ComplexFieldType {
             return String::accept(node, reader).map(|field_type| ComplexFieldType { field_type, items: None });
         }
         let Some(field_type) = node.get("field_type") else { return reader.wrong_kind(node, Self::ACCEPTS) };
-        let field_type = reader.within("field_type", |reader| String::accept(&field_type, reader))?;
+        let field_type = reader.within("field_type", |reader| String::accept(field_type, reader))?;
         let items = match node.get("items") {
-            Some(items) => Some(Box::new(reader.within("items", |reader| ComplexFieldType::accept(&items, reader))?)),
+            Some(items) => Some(Box::new(reader.within("items", |reader| ComplexFieldType::accept(items, reader))?)),
             None => None,
         };
         if items.is_some() && field_type != "array" {
