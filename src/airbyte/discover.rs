@@ -1,5 +1,8 @@
 //! `spec` and `discover`: what a configuration holds, and which streams there are.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -7,11 +10,12 @@ use serde_json::json;
 use crate::airbyte::AirbyteError;
 use crate::airbyte::Source;
 use crate::airbyte::message;
+use crate::airbyte::source::Config;
 use crate::connector::component::incremental::IncrementalSync;
 use crate::connector::component::source::DeclarativeStream;
-use crate::connector::definition::Connector;
 use crate::connector::expression::Scope;
 use crate::connector::expression::dynamic;
+use crate::fetch::stream::schema;
 
 impl Source {
     /// The message that says what a configuration holds. It needs none.
@@ -34,23 +38,39 @@ impl Source {
     /// When a configuration is given that does not fit.
     pub async fn discover(&self, config: Option<Value>) -> Result<Value, AirbyteError> {
         let mut scope = Scope::new(self.options.clock.clone());
-        let (connector, value) = match config {
+        let (connector, value, told) = match config {
             Some(value) => {
                 let config = self.config(value).await?;
-                (config.connector, config.value)
+                let told = self.told_schemas(&config).await?;
+                (config.connector, config.value, told)
             }
-            None => (self.connector.clone(), json!({})),
+            None => (self.connector.clone(), json!({}), HashMap::new()),
         };
         scope.set("config", dynamic(&value));
-        let streams = connector.manifest.declared().map(|stream| described(&connector, stream, &scope)).collect();
+        let schema = |stream: &DeclarativeStream| match told.get(&stream.name) {
+            Some(schema) => schema.clone(),
+            None => connector.schema(&stream.name).map_or_else(|| json!({}), Cow::into_owned),
+        };
+        let streams = connector.manifest.declared().map(|stream| described(stream, schema(stream), &scope)).collect();
         Ok(message::catalog(streams))
+    }
+
+    /// The schemas of those streams whose application has to be asked for them.
+    async fn told_schemas(&self, config: &Config) -> Result<HashMap<String, Value>, AirbyteError> {
+        let mut told = HashMap::new();
+        for stream in config.connector.manifest.declared().filter(|stream| stream.asks_for_schema()) {
+            let order = self.order(&stream.name, None, config)?;
+            if let Some(schema) = schema(&order).await? {
+                told.insert(stream.name.clone(), schema);
+            }
+        }
+        Ok(told)
     }
 }
 
-fn described(connector: &Connector, stream: &DeclarativeStream, scope: &Scope) -> Value {
+fn described(stream: &DeclarativeStream, schema: Value, scope: &Scope) -> Value {
     let is_incremental = stream.incremental_sync.is_some();
     let modes = if is_incremental { json!(["full_refresh", "incremental"]) } else { json!(["full_refresh"]) };
-    let schema = connector.schema(&stream.name).cloned().unwrap_or_else(|| json!({}));
     let mut described = json!({"name": stream.name, "json_schema": schema, "supported_sync_modes": modes});
     if let Some(IncrementalSync::DatetimeBasedCursor(cursor)) = &stream.incremental_sync {
         described["source_defined_cursor"] = true.into();

@@ -1,6 +1,7 @@
 //! The definitions that connections were authorized with: their texts are kept under their digest, so that a connector's
 //! files may change or vanish, and a tag's connector digest can always be looked up.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -99,7 +100,11 @@ impl Definitions {
                 treatment: connector.treatment_text.clone(),
             };
             let malformed = || failed(StoreError::Malformed { table: Table::ConnectorTexts.name() });
-            let plain = postcard::to_stdvec(&texts).map_err(|_| malformed())?;
+            let mut plain = postcard::to_stdvec(&texts).map_err(|_| malformed())?;
+            // Behind the texts that every connector has, so that one without schema files is kept as it always was.
+            if !connector.schema_texts.is_empty() {
+                plain = postcard::to_extend(&connector.schema_texts, plain).map_err(|_| malformed())?;
+            }
             let compressed = zstd::bulk::compress(&plain, 3).map_err(|_| malformed())?;
             for (part, bytes) in (0..).zip(compressed.chunks(PART_BYTES)) {
                 unit.put(&(digest.to_bytes(), part), &PartRow(bytes.to_vec()));
@@ -122,8 +127,9 @@ impl Definitions {
         let parts = self.store.scan::<PartRow>(&reference.digest.to_bytes(), None, TEXT_BYTES_MAX / PART_BYTES).map_err(failed)?;
         let compressed: Vec<u8> = parts.into_iter().flat_map(|(_, row)| row.0).collect();
         let plain = zstd::bulk::decompress(&compressed, TEXT_BYTES_MAX).map_err(|_| missing())?;
-        let texts: Texts = postcard::from_bytes(&plain).map_err(|_| missing())?;
-        let connector = Connector::load(&texts.name, &texts.manifest, texts.treatment.as_deref())?;
+        let (texts, rest): (Texts, _) = postcard::take_from_bytes(&plain).map_err(|_| missing())?;
+        let schemas = if rest.is_empty() { BTreeMap::new() } else { postcard::from_bytes(rest).map_err(|_| missing())? };
+        let connector = Connector::load_with(&texts.name, &texts.manifest, texts.treatment.as_deref(), schemas)?;
         if connector.digest != reference.digest {
             return Err(missing());
         }

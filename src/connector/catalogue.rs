@@ -1,5 +1,6 @@
 //! Where connectors are found: built into the binary, or at a path. The one place of this folder that reads files.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -13,6 +14,9 @@ use crate::connector::definition::ConnectorError;
 use crate::connector::problem::Code;
 use crate::connector::problem::Problem;
 use crate::connector::yaml::BYTES_MAX;
+
+/// The most schema files of a connector.
+pub const SCHEMA_FILES_MAX: usize = 1_000;
 
 /// A connector that is part of the binary.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +64,7 @@ pub fn load_path(path: &Path) -> Result<Connector, ConnectorError> {
         let manifest = read(&name, &path.join("manifest.yaml"))?;
         let treatment = path.join("headgate.yaml");
         let treatment = if treatment.exists() { Some(read(&name, &treatment)?) } else { None };
-        return Connector::load(&name, &manifest, treatment.as_deref());
+        return Connector::load_with(&name, &manifest, treatment.as_deref(), schemas(&name, path)?);
     }
     let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
     let name = named(if is_yaml { path.file_stem() } else { path.file_name() });
@@ -100,6 +104,23 @@ pub fn check(path: &Path) -> Verdict {
         Err(ConnectorError::Refused { problems, .. }) => Verdict { problems, ..Verdict::default() },
         Err(error) => Verdict { problems: vec![path_problem(error.to_string())], ..Verdict::default() },
     }
+}
+
+/// The schema files of a connector's folder, by their paths in it: `schemas/*.json` and `schemas/shared/*.json`.
+fn schemas(name: &str, folder: &Path) -> Result<BTreeMap<String, String>, ConnectorError> {
+    let refused = |message| ConnectorError::Refused { name: crate::ids::cut(name), problems: vec![path_problem(message)] };
+    let mut texts = BTreeMap::new();
+    for within in ["schemas", "schemas/shared"] {
+        let Ok(entries) = folder.join(within).read_dir() else { continue };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let Some(file) = path.file_name().and_then(|file| file.to_str()).filter(|file| file.ends_with(".json")) else { continue };
+            texts.insert(format!("{within}/{file}"), read(name, &path)?);
+            if texts.len() > SCHEMA_FILES_MAX || texts.values().map(String::len).sum::<usize>() > BYTES_MAX {
+                return Err(refused(format!("{folder:?} has more than {SCHEMA_FILES_MAX} schema files, or {BYTES_MAX} bytes of them")));
+            }
+        }
+    }
+    Ok(texts)
 }
 
 fn read(name: &str, path: &Path) -> Result<String, ConnectorError> {

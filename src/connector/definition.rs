@@ -1,5 +1,7 @@
 //! A connector: its manifest, its treatment, and what both say about a configuration.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashSet;
 
@@ -10,7 +12,6 @@ use crate::clock::Clock;
 use crate::connector::component::authenticator::Authenticator;
 use crate::connector::component::requester::HttpRequester;
 use crate::connector::component::requester::Requester;
-use crate::connector::component::schema::SchemaLoader;
 use crate::connector::component::source::DeclarativeSource;
 use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::value::Expression;
@@ -26,7 +27,10 @@ use crate::connector::manifest::making::Component;
 use crate::connector::manifest::making::Making;
 use crate::connector::problem::Code;
 use crate::connector::problem::Problem;
+use crate::connector::reading::SchemaPart;
 use crate::connector::reading::chosen;
+use crate::connector::reading::combined;
+use crate::connector::reading::schema_parts;
 use crate::connector::treatment::AuthorizationKind;
 use crate::connector::treatment::Treatment;
 use crate::connector::yaml::with_stack;
@@ -36,6 +40,8 @@ use crate::digest::Digest;
 pub const NAME_CHARS_MAX: usize = 64;
 /// The steps that one regular expression of a specification may take.
 const PATTERN_STEPS_MAX: usize = 100_000;
+/// How deep a schema of a file may be, with the files that it includes.
+const SCHEMA_DEPTH_MAX: usize = 64;
 /// The most problems of a configuration that are told.
 pub(super) const CONFIG_PROBLEMS_MAX: usize = 50;
 
@@ -89,6 +95,8 @@ pub struct Connector {
     pub manifest_text: String,
     /// The treatment as written, if there is one.
     pub treatment_text: Option<String>,
+    /// The schema files beside the manifest, by their paths in the connector's folder.
+    pub schema_texts: BTreeMap<String, String>,
 }
 
 impl Connector {
@@ -97,7 +105,20 @@ impl Connector {
     /// # Errors
     /// Every problem of both texts.
     pub fn load(name: &str, manifest_text: &str, treatment_text: Option<&str>) -> Result<Self, ConnectorError> {
-        Self::load_for(name, manifest_text, treatment_text, None)
+        Self::load_with(name, manifest_text, treatment_text, BTreeMap::new())
+    }
+
+    /// As [`Connector::load`], with the schema files beside the manifest, by their paths.
+    ///
+    /// # Errors
+    /// Every problem of all texts.
+    pub fn load_with(
+        name: &str,
+        manifest_text: &str,
+        treatment_text: Option<&str>,
+        schema_texts: BTreeMap<String, String>,
+    ) -> Result<Self, ConnectorError> {
+        Self::load_for(name, manifest_text, treatment_text, schema_texts, None)
     }
 
     /// The connector of one configuration: conditional streams are there or not, and dynamic streams are made of the components
@@ -108,10 +129,22 @@ impl Connector {
     pub fn made(&self, config: &Value, clock: &Clock, found: Vec<Vec<Component>>) -> Result<Self, ConnectorError> {
         let mut scope = Scope::new(clock.clone());
         scope.set("config", dynamic(config));
-        Self::load_for(&self.name, &self.manifest_text, self.treatment_text.as_deref(), Some(&Making { scope, found }))
+        Self::load_for(
+            &self.name,
+            &self.manifest_text,
+            self.treatment_text.as_deref(),
+            self.schema_texts.clone(),
+            Some(&Making { scope, found }),
+        )
     }
 
-    fn load_for(name: &str, manifest_text: &str, treatment_text: Option<&str>, making: Option<&Making>) -> Result<Self, ConnectorError> {
+    fn load_for(
+        name: &str,
+        manifest_text: &str,
+        treatment_text: Option<&str>,
+        schema_texts: BTreeMap<String, String>,
+        making: Option<&Making>,
+    ) -> Result<Self, ConnectorError> {
         let refused = |problems| ConnectorError::Refused { name: crate::ids::cut(name), problems };
         if !is_name(name) {
             let message =
@@ -129,6 +162,13 @@ impl Connector {
                     bytes.push(0);
                     bytes.extend_from_slice(text.as_bytes());
                 }
+                // Two zero bytes in a row stand in no text before: what comes behind them cannot be taken for a treatment.
+                for (path, text) in &schema_texts {
+                    bytes.extend_from_slice(b"\0\0");
+                    bytes.extend_from_slice(path.as_bytes());
+                    bytes.push(0);
+                    bytes.extend_from_slice(text.as_bytes());
+                }
                 let connector = Connector {
                     name: name.to_owned(),
                     manifest: manifest.source,
@@ -137,6 +177,7 @@ impl Connector {
                     digest: Digest::of(&bytes),
                     manifest_text: manifest_text.to_owned(),
                     treatment_text: treatment_text.map(str::to_owned),
+                    schema_texts,
                 };
                 let problems = connector.check();
                 if problems.is_empty() { Ok(connector) } else { Err(refused(problems)) }
@@ -180,10 +221,47 @@ impl Connector {
         taken.map(|taken| taken.used).map_err(|problems| ConnectorError::Refused { name: self.name.clone(), problems })
     }
 
-    /// The schema that the manifest declares for a stream's records, if it does.
-    pub fn schema(&self, name: &str) -> Option<&Value> {
-        let SchemaLoader::InlineSchemaLoader(inline) = self.stream(name)?.schema_loader.as_ref()?.first()?;
-        Some(&inline.schema)
+    /// The schema of a stream's records as far as the connector's files have it; what the application tells is not part of it.
+    pub fn schema(&self, name: &str) -> Option<Cow<'_, Value>> {
+        let mut scope = Scope::new(Clock::System);
+        scope.set("config", dynamic(&Value::Object(serde_json::Map::new())));
+        let parts = schema_parts(self.stream(name)?, &scope, |path| self.schema_file(path)).ok()?;
+        let known = parts.into_iter().filter_map(|part| match part {
+            SchemaPart::Known(schema) => Some(schema),
+            SchemaPart::Asked(_) => None,
+        });
+        combined(known.collect())
+    }
+
+    /// The schema in a file beside the manifest. In published connectors the path begins with the name of a package that is not there.
+    pub fn schema_file(&self, path: &str) -> Option<Value> {
+        let path = path.trim_start_matches("./");
+        let within_package = path.split_once('/').map(|(_, rest)| rest);
+        let text = self.schema_texts.get(path).or_else(|| self.schema_texts.get(within_package?))?;
+        let mut schema = serde_json::from_str(text).ok()?;
+        self.include(&mut schema, 0);
+        Some(schema)
+    }
+
+    /// Puts the files in place that a schema refers to; they are in the folder `shared` beside it.
+    fn include(&self, schema: &mut Value, depth: usize) {
+        if depth > SCHEMA_DEPTH_MAX {
+            return;
+        }
+        if let Some(reference) = schema.get("$ref").and_then(Value::as_str)
+            && let Some((file, pointer)) = reference.split_once('#').or(Some((reference, ""))).filter(|(file, _)| !file.is_empty())
+            && let Some(text) = ["schemas/shared/", "schemas/"].iter().find_map(|folder| self.schema_texts.get(&format!("{folder}{file}")))
+            && let Ok(included) = serde_json::from_str::<Value>(text)
+        {
+            *schema = included.pointer(pointer).cloned().unwrap_or_default();
+            // A file that includes itself ends at the depth.
+            return self.include(schema, depth + 1);
+        }
+        match schema {
+            Value::Object(members) => members.values_mut().for_each(|value| self.include(value, depth + 1)),
+            Value::Array(items) => items.iter_mut().for_each(|value| self.include(value, depth + 1)),
+            _ => {}
+        }
     }
 
     /// What is wrong with a configuration: all of it, without repeating a value, for values are secrets.

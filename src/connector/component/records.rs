@@ -65,7 +65,7 @@ component! {
         on_no_records: OnNoRecords = OnNoRecords::Skip;
         /// The path of a value that is true when the list is not complete; that is told in the log.
         truncation_indicator_path: Vec<Expression> => FieldPath = Vec::new();
-    }
+    } refused { truncated_list_retriever }
 }
 
 component! {

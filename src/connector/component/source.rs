@@ -147,7 +147,7 @@ component! {
         primary_key: PrimaryKey = PrimaryKey::default();
         /// How only what changed is read.
         incremental_sync: Option<IncrementalSync>;
-        /// What a record looks like; of several, the first.
+        /// What a record looks like; of several, the properties of all, those of the first winning.
         schema_loader: Option<Vec<SchemaLoader>>;
         /// Changes made to every record, in order.
         transformations: Vec<Transformation> = Vec::new();
@@ -167,6 +167,11 @@ component! {
 }
 
 impl DeclarativeStream {
+    /// Whether the application has to be asked for the schema of its records.
+    pub fn asks_for_schema(&self) -> bool {
+        self.schema_loader.iter().flatten().any(|loader| matches!(loader, SchemaLoader::DynamicSchemaLoader(_)))
+    }
+
     /// What it asks, and its parents.
     pub fn requesters(&self) -> Vec<&HttpRequester> {
         let Retriever::SimpleRetriever(retriever) = &self.retriever;
@@ -174,6 +179,11 @@ impl DeclarativeStream {
         let mut requesters = vec![requester.as_ref()];
         for router in retriever.partition_router.iter().flatten() {
             router.parents(&mut |parent| requesters.extend(parent.requesters()));
+        }
+        for loader in self.schema_loader.iter().flatten() {
+            if let SchemaLoader::DynamicSchemaLoader(loader) = loader {
+                requesters.extend(loader.retriever.0.requesters());
+            }
         }
         requesters
     }

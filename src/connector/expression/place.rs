@@ -34,6 +34,8 @@ pub enum Place {
     Cursor,
     /// Field paths of extractors, transformations, parents and the like.
     FieldPath,
+    /// Condition of a type in a dynamic schema.
+    SchemaType,
     /// Requests of an asynchronous job.
     AsyncJob,
     /// A field of the manifest's check, specification or schema.
@@ -72,6 +74,7 @@ impl Place {
                 "headers",
             ],
             Place::Components => &["config", "parameters", "components_values", "stream_slice", "stream_template_config"],
+            Place::SchemaType => &["config", "parameters", "raw_schema"],
             Place::PageSize | Place::Backoff | Place::Cursor | Place::FieldPath | Place::Spec => &["config", "parameters"],
         }
     }
@@ -93,6 +96,7 @@ impl Place {
             Place::PartitionRouter => "a partition router",
             Place::Cursor => "a cursor",
             Place::FieldPath => "a field path",
+            Place::SchemaType => "the condition of a type",
             Place::AsyncJob => "an asynchronous job",
             Place::Spec => "the specification",
             Place::Components => "the mapping of a dynamic stream",

@@ -69,6 +69,7 @@ pub struct Selector<'a> {
     filters_last: bool,
     changes: Changes<'a>,
     normalizes: bool,
+    schema_is_elsewhere: bool,
     schema: Option<Schema>,
     primary_key: Vec<Place>,
     cursor: Option<Place>,
@@ -124,6 +125,7 @@ impl<'a> Selector<'a> {
         };
         let mut place = |path: &Vec<String>| Place::new(path, &mut members);
         let primary_key = stream.primary_key.0.iter().map(&mut place).collect::<Result<_, _>>()?;
+        let inline = super::schema::inline(stream);
         let selector = Selector {
             compat,
             decoding: Decoding::new(retriever.decoder.as_ref(), compat),
@@ -134,15 +136,21 @@ impl<'a> Selector<'a> {
             changes: Changes::new(&stream.transformations, &stream.primary_key.0, &scope, compat)?,
             normalizes: declared.schema_normalization == Normalization::Default,
             schema: None,
+            schema_is_elsewhere: inline.is_none(),
             primary_key,
             cursor,
             members,
             scope,
         };
-        Ok(selector.with_schema(super::schema::inline(stream).as_deref()))
+        Ok(selector.with_schema(inline.as_deref()))
     }
 
-    /// With another schema than the one written in the manifest, for streams whose schema is found elsewhere.
+    /// Whether values are brought to the types of a schema that is not, or not only, written in the manifest.
+    pub fn wants_schema(&self) -> bool {
+        self.normalizes && self.schema_is_elsewhere
+    }
+
+    /// With the schema of a stream whose schema is found elsewhere.
     pub fn with_schema(mut self, schema: Option<&Value>) -> Self {
         if let Some(schema) = schema.filter(|_| self.normalizes) {
             self.schema = Schema::compile(schema, self.compat);

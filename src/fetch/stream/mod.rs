@@ -9,6 +9,7 @@ mod access;
 mod ask;
 mod pages;
 mod route;
+mod schema;
 mod session;
 mod source;
 
@@ -42,6 +43,7 @@ use crate::record::FetchedPage;
 use crate::telemetry::activity::Activity;
 
 pub use self::access::Access;
+pub use self::schema::schema;
 pub use self::session::ConnectionSessions;
 pub use self::session::Sessions;
 
@@ -102,8 +104,7 @@ pub struct Ended {
 pub async fn read(order: StreamOrder, pages: mpsc::Sender<FetchedPage>) -> Ended {
     let failed = |failure: FetchError| Ended { state: None, failure: Some(failure) };
     let connector = order.connector.clone();
-    let mut scope = Scope::new(order.clock.clone());
-    scope.set("config", dynamic(order.access.config())).set_slice(&Slice::default());
+    let scope = order.scope();
     let opened = match order.opened(&connector, &scope) {
         Ok(opened) => opened,
         Err(error) => return failed(error),
@@ -112,10 +113,16 @@ pub async fn read(order: StreamOrder, pages: mpsc::Sender<FetchedPage>) -> Ended
         Ok(wide) => wide,
         Err(error) => return failed(order.unreadable(error)),
     };
-    let source = match Source::new(&order, opened.stream, scope, opened.state.as_ref()) {
+    let mut source = match Source::new(&order, opened.stream, scope.clone(), opened.state.as_ref()) {
         Ok(source) => source,
         Err(error) => return failed(error),
     };
+    if source.selector.wants_schema() {
+        match schema::schema_of(&order, opened.stream, &scope).await {
+            Ok(schema) => source.selector = source.selector.with_schema(schema.as_ref()),
+            Err(error) => return failed(error),
+        }
+    }
     let outlet = Outlet { pages, closed_since: 0 };
     let reading = Reading { order: &order, source: &source, outlet: Mutex::new(outlet) };
     let failure = reading.run(usize::try_from(wide).unwrap_or(1)).await;
@@ -226,6 +233,13 @@ impl Reading<'_> {
 }
 
 impl StreamOrder {
+    /// What expressions see of the connection, with a slice that says nothing.
+    fn scope(&self) -> Scope {
+        let mut scope = Scope::new(self.clock.clone());
+        scope.set("config", dynamic(self.access.config())).set_slice(&Slice::default());
+        scope
+    }
+
     /// The stream in the way that its state asks for. A stream of components has one way.
     fn opened<'c>(&self, connector: &'c Connector, scope: &Scope) -> Result<Opened<'c>, FetchError> {
         match (connector.manifest.named(&self.stream), connector.manifest.stream(&self.stream)) {
