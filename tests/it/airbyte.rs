@@ -55,61 +55,61 @@ spec:
 const KEY: &str = "a-key-of-the-customer";
 
 /// What a command of the protocol came to.
-struct Told {
-    code: Option<i32>,
+pub(crate) struct Told {
+    pub(crate) code: Option<i32>,
     messages: Vec<Value>,
     text: String,
-    errors: String,
+    pub(crate) errors: String,
 }
 
 impl Told {
-    fn of_kind(&self, kind: &str) -> Vec<&Value> {
+    pub(crate) fn of_kind(&self, kind: &str) -> Vec<&Value> {
         self.messages.iter().filter(|message| message["type"] == kind).map(|message| &message[kind.to_lowercase()]).collect()
     }
 
-    fn data(&self, stream: &str) -> Vec<&Value> {
+    pub(crate) fn data(&self, stream: &str) -> Vec<&Value> {
         self.of_kind("RECORD").into_iter().filter(|record| record["stream"] == stream).map(|record| &record["data"]).collect()
     }
 
     /// The last state of a stream, and the sum of what its states count.
-    fn state(&self, stream: &str) -> (&Value, f64) {
+    pub(crate) fn state(&self, stream: &str) -> (&Value, f64) {
         let of = self.of_kind("STATE").into_iter().filter(|state| state["stream"]["stream_descriptor"]["name"] == stream);
         let states: Vec<&Value> = of.collect();
         let count = states.iter().map(|state| state["sourceStats"]["recordCount"].as_f64().unwrap()).sum();
         (&states.last().unwrap()["stream"]["stream_state"], count)
     }
 
-    fn statuses(&self, stream: &str) -> Vec<&str> {
+    pub(crate) fn statuses(&self, stream: &str) -> Vec<&str> {
         let traces =
             self.of_kind("TRACE").into_iter().filter(|trace| trace["type"] == "STREAM_STATUS").map(|trace| &trace["stream_status"]);
         traces.filter(|status| status["stream_descriptor"]["name"] == stream).map(|status| status["status"].as_str().unwrap()).collect()
     }
 
-    fn failures(&self) -> Vec<&Value> {
+    pub(crate) fn failures(&self) -> Vec<&Value> {
         self.of_kind("TRACE").into_iter().filter(|trace| trace["type"] == "ERROR").map(|trace| &trace["error"]).collect()
     }
 }
 
 /// A folder with the files of a client.
-struct Client {
+pub(crate) struct Client {
     folder: TempDir,
 }
 
 impl Client {
-    fn new(manifest: &str, config: &Value) -> Self {
+    pub(crate) fn new(manifest: &str, config: &Value) -> Self {
         let client = Client { folder: tempfile::tempdir().unwrap() };
         client.write("manifest.yaml", manifest);
         client.write("config.json", &config.to_string());
         client
     }
 
-    fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
     }
 
-    fn catalog(&self, streams: &[(&str, &str)]) {
+    pub(crate) fn catalog(&self, streams: &[(&str, &str)]) {
         let configured = streams.iter().map(|(name, mode)| {
             let stream = json!({"name": name, "json_schema": {}, "supported_sync_modes": ["full_refresh", "incremental"]});
             json!({"stream": stream, "sync_mode": mode, "destination_sync_mode": "append"})
@@ -124,7 +124,7 @@ impl Client {
         command
     }
 
-    async fn tell(&self, arguments: &[&str]) -> Told {
+    pub(crate) async fn tell(&self, arguments: &[&str]) -> Told {
         let output = self.command(arguments).output().await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let messages = text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no message: {line}"))).collect();
@@ -132,7 +132,7 @@ impl Client {
     }
 }
 
-const READ: [&str; 5] = ["read", "--config", "config.json", "--catalog", "catalog.json"];
+pub(crate) const READ: [&str; 5] = ["read", "--config", "config.json", "--catalog", "catalog.json"];
 
 /// Orders by day, with a null and over several lines; two items; no answer for the refused stream.
 async fn shop() -> Server {
