@@ -347,6 +347,7 @@ impl Connector {
         for requester in self.requesters() {
             if self.treatment.hosts.is_empty()
                 && let Some(address) = requester.url.as_ref().or(requester.url_base.as_ref())
+                && !of_a_job(address)
             {
                 hosts.insert(self.host(address, "url_base", &scope)?);
             }
@@ -456,6 +457,11 @@ impl Connector {
         }
         problems
     }
+}
+
+/// Whether an address is known only when a job has been asked about; where results may lie is said by the treatment's `hosts`.
+fn of_a_job(address: &Expression) -> bool {
+    ["creation_response", "polling_response", "download_target"].iter().any(|name| address.template().uses(name))
 }
 
 /// Puts a text at a path where nothing is yet, for what Headgate supplies later.

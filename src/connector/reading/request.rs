@@ -143,7 +143,7 @@ impl<'a> Requests<'a> {
     fn declared(&self, scope: &Scope, parts: &mut Parts) -> Result<(), ReadingError> {
         let requester = self.requester;
         if let Some(parameters) = &requester.request_parameters {
-            for (name, value) in entries(parameters, "request_parameters", scope, Literals::TextAndLists)? {
+            for (name, value) in entries(&parameters.values, "request_parameters", scope, Literals::TextAndLists)? {
                 parts.parameter(name, &value)?;
             }
         }
