@@ -367,3 +367,102 @@ streams:
     assert_eq!(asked.last().unwrap(), "POST /gone/j2");
     assert_eq!(application.seen()[0].body, r#"{"part":"x"}"#);
 }
+
+/// Properties are found once, spread over requests, and the records of these become one.
+#[tokio::test]
+async fn properties_are_asked_for() {
+    let application = Application::start(|seen, _| {
+        let query: HashMap<String, String> =
+            url::form_urlencoded::parse(seen.target.split_once('?').map_or(&[], |(_, query)| query.as_bytes())).into_owned().collect();
+        match seen.target.split('?').next().unwrap_or_default() {
+            "/v1/names" => ok(json!([{"p": {"name": "a"}}, {"p": {"name": "b"}}, {"p": {"name": "c"}}])),
+            _ => match query["props"].as_str() {
+                "id,a,b" => ok(json!([{"id": 1, "own": {"a": 1, "b": 2}}, {"id": 2, "own": {"a": 3}}])),
+                "id,c" => ok(json!([{"id": 2, "own": {"c": 4}}, {"id": 3, "own": {}}, {"own": {"c": 5}}])),
+                other => (400, vec![], format!("{other}?")),
+            },
+        }
+    })
+    .await;
+    let parameters = format!(
+        "        request_parameters:
+          fixed: '1'
+          props:
+            type: QueryProperties
+            always_include_properties: [id]
+            property_list:
+              type: PropertiesFromEndpoint
+              property_field_path: [p, name]
+              retriever:
+                type: SimpleRetriever
+                requester: {{type: HttpRequester, url_base: '{}/v1', path: names}}
+                record_selector: {{type: RecordSelector, extractor: {{type: DpathExtractor, field_path: []}}}}
+            property_chunking: {{type: PropertyChunking, property_limit_type: property_count, property_limit: 2}}",
+        application.base
+    );
+    let read = read(&manifest(&application.base, &parameters, ""), json!({}), &STILL).await;
+    assert!(read.is_complete, "{}", read.text);
+    let mut records = read.records;
+    records.sort_by_key(ToString::to_string);
+    let mut expected = vec![
+        json!({"id": 1, "own": {"a": 1, "b": 2}}),
+        json!({"id": 2, "own": {"a": 3, "c": 4}}),
+        json!({"id": 3, "own": {}}),
+        json!({"own": {"c": 5}}),
+    ];
+    expected.sort_by_key(ToString::to_string);
+    assert_eq!(records, expected);
+    assert_eq!(application.asked(), ["GET /v1/names", "GET /v1/items?fixed=1&props=id%2Ca%2Cb", "GET /v1/items?fixed=1&props=id%2Cc"]);
+}
+
+/// An answer that refuses and is called a success has records, but not for the reference engine.
+#[tokio::test]
+async fn successes_are_read() {
+    let application = Application::start(|_, _| (404, vec![], json!([{"id": 1}]).to_string())).await;
+    let errors = "        error_handler: {type: DefaultErrorHandler, response_filters: [{http_codes: [404], action: SUCCESS}]}";
+    for (compat, number) in [("strict", 0), ("safe", 1)] {
+        let read = read(&manifest(&application.base, errors, ""), json!({}), &["--compat", compat]).await;
+        assert!(read.is_complete && read.records.len() == number, "{compat}: {}", read.text);
+    }
+}
+
+/// The result of a job is fetched from wherever the application says it is, but a credential goes to the connection's hosts alone.
+#[tokio::test]
+async fn results_elsewhere_get_no_credential() {
+    let elsewhere = Application::start(|_, _| ok(json!([{"id": 1}]))).await;
+    let there = format!("{}/result?signature=x", elsewhere.base);
+    let application = Application::start(move |seen, _| match seen.method.as_str() {
+        "POST" => ok(json!({"id": 1})),
+        _ => ok(json!({"status": "done", "url": there})),
+    })
+    .await;
+    let yaml = |authenticator: &str| {
+        let base = &application.base;
+        format!(
+            "version: 6.0.0
+type: DeclarativeSource
+check: {{type: CheckStream, stream_names: [a]}}
+streams:
+  - type: DeclarativeStream
+    name: a
+    retriever:
+      type: AsyncRetriever
+      status_mapping: {{running: [working], completed: [done], failed: [broken], timeout: [late]}}
+      status_extractor: {{type: DpathExtractor, field_path: [status]}}
+      download_target_extractor: {{type: DpathExtractor, field_path: [url]}}
+      creation_requester: {{type: HttpRequester, url_base: '{base}', path: jobs, http_method: POST}}
+      polling_requester: {{type: HttpRequester, url_base: '{base}', path: jobs/1}}
+      download_requester: {{type: HttpRequester, url: \"{{{{ download_target }}}}\"{authenticator}}}
+      record_selector: {{type: RecordSelector, extractor: {{type: DpathExtractor, field_path: []}}}}
+"
+        )
+    };
+    let config = json!({"key": "hunter22"});
+    let bare = read(&yaml(""), config.clone(), &STILL).await;
+    assert!(bare.is_complete && bare.records.len() == 1, "{}", bare.text);
+    let before = elsewhere.asked().len();
+    let bearer = ", authenticator: {type: BearerAuthenticator, api_token: \"{{ config['key'] }}\"}";
+    let refused = read(&yaml(bearer), config, &STILL).await;
+    assert!(!refused.is_complete, "{}", refused.text);
+    assert_eq!(elsewhere.asked().len(), before);
+}

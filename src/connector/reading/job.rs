@@ -142,7 +142,7 @@ mod tests {
 
     /// Statuses are compared as Python writes them; one without a meaning is an error.
     #[test]
-    fn statuses_have_meanings() {
+    fn job_statuses_have_meanings() {
         let plan = plan("").unwrap();
         let status = |body: &'static str| plan.status(&Bytes::from_static(body.as_bytes()));
         for (body, expected) in [
