@@ -177,18 +177,32 @@ pub(super) fn object(body: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// The first field of that name, the shallowest objects first within each branch.
+/// The first field of that name, the shallowest objects first within each branch; lists are looked into as well.
 fn find<'a>(fields: &'a Map<String, Value>, name: &str, depth: usize) -> Option<&'a Value> {
-    fields.get(name).filter(|value| !value.is_null()).or_else(|| {
-        let nested = fields.values().filter_map(Value::as_object);
-        if depth == 0 { None } else { nested.into_iter().find_map(|nested| find(nested, name, depth - 1)) }
-    })
+    let within = || fields.values().find_map(|value| find_within(value, name, depth.checked_sub(1)?));
+    fields.get(name).filter(|value| !value.is_null()).or_else(within)
+}
+
+fn find_within<'a>(value: &'a Value, name: &str, depth: usize) -> Option<&'a Value> {
+    match value {
+        Value::Object(fields) => find(fields, name, depth),
+        Value::Array(items) => items.iter().find_map(|item| find_within(item, name, depth.checked_sub(1)?)),
+        _ => None,
+    }
 }
 
 fn remove(fields: &mut Map<String, Value>, name: &str, depth: usize) {
     fields.shift_remove(name);
-    if depth > 0 {
-        fields.values_mut().filter_map(Value::as_object_mut).for_each(|nested| remove(nested, name, depth - 1));
+    if let Some(depth) = depth.checked_sub(1) {
+        fields.values_mut().for_each(|value| remove_within(value, name, depth));
+    }
+}
+
+fn remove_within(value: &mut Value, name: &str, depth: usize) {
+    match (value, depth.checked_sub(1)) {
+        (Value::Object(fields), _) => remove(fields, name, depth),
+        (Value::Array(items), Some(depth)) => items.iter_mut().for_each(|item| remove_within(item, name, depth)),
+        _ => {}
     }
 }
 
@@ -267,6 +281,8 @@ mod tests {
         let tokens = Tokens::read(body, &nested, None, now()).expect("nested");
         assert_eq!((tokens.access_token.expose().as_str(), tokens.extra.expose().as_str()), ("t", r#"{"data":{"session":{}},"shop":"s"}"#));
         assert!(tokens.expires_at.is_some());
+        let listed = Tokens::read(br#"{"tokens":[{"kind":"x"},{"token":"t"}]}"#, &nested, None, now()).expect("in a list");
+        assert_eq!(listed.extra.expose(), r#"{"tokens":[{"kind":"x"},{}]}"#);
     }
 
     /// A token is due at its end, or a minute before, or a tenth of a short lifetime before.

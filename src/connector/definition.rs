@@ -347,6 +347,7 @@ impl Connector {
         for requester in self.requesters() {
             if self.treatment.hosts.is_empty()
                 && let Some(address) = requester.url.as_ref().or(requester.url_base.as_ref())
+                && !of_a_job(address)
             {
                 hosts.insert(self.host(address, "url_base", &scope)?);
             }
@@ -456,6 +457,11 @@ impl Connector {
         }
         problems
     }
+}
+
+/// Whether an address is known only when a job has been asked about; where results may lie is said by the treatment's `hosts`.
+fn of_a_job(address: &Expression) -> bool {
+    ["creation_response", "polling_response", "download_target"].iter().any(|name| address.template().uses(name))
 }
 
 /// Puts a text at a path where nothing is yet, for what Headgate supplies later.
@@ -607,6 +613,37 @@ spec:
         let paths = connector(Some(treatment)).secret_paths();
         let paths: Vec<String> = paths.iter().map(|path| path.join(".")).collect();
         assert_eq!(paths, ["api.key", "app.id", "app.secret", "audience", "tokens.access"]);
+    }
+
+    /// What logins send is sealed, whichever authenticator is chosen; only the chosen one's host is asked.
+    #[test]
+    fn logins_are_sealed_and_their_hosts_known() {
+        let i = MANIFEST.find("          type: OAuthAuthenticator").unwrap();
+        let j = MANIFEST.find("      record_selector").unwrap();
+        let selective = r#"          type: SelectiveAuthenticator
+          authenticator_selection_path: [kind]
+          authenticators:
+            key: {type: ApiKeyAuthenticator, api_token: "{{ config['key'] }}", header: X-Key}
+            login:
+              type: SessionTokenAuthenticator
+              login_requester:
+                type: HttpRequester
+                url: "https://{{ config['realm'] }}.login.example/token"
+                request_body_json: {name: "{{ config['user'] }}", password: "{{ config['secret'] }}"}
+                authenticator: {type: BasicHttpAuthenticator, username: "{{ config['app'] }}"}
+              session_token_path: [token]
+              request_authentication: {type: Bearer}
+            jwt: {type: JwtAuthenticator, algorithm: RS256, secret_key: "{{ json_loads(config['account'])['key'] }}"}
+"#;
+        let manifest = format!("{}{selective}{}", &MANIFEST[..i], &MANIFEST[j..]);
+        let connector = Connector::load("example", &manifest, None).unwrap();
+        let paths: Vec<String> = connector.secret_paths().iter().map(|path| path.join(".")).collect();
+        assert_eq!(paths, ["account", "api.key", "app", "key", "secret", "user"]);
+        let clock = Clock::manual("2026-11-24T10:00:00Z".parse().unwrap());
+        let hosts = |config: Value| connector.hosts(&config, &clock).unwrap().into_iter().collect::<Vec<_>>();
+        assert_eq!(hosts(json!({"shop": "blue", "kind": "login", "realm": "eu"})), ["blue.example.com:8443", "eu.login.example"]);
+        assert_eq!(hosts(json!({"shop": "blue", "kind": "key"})), ["blue.example.com:8443"]);
+        assert_eq!(connector.hosts_known(&json!({"shop": "blue", "kind": "login", "realm": "eu"}), &clock).len(), 2);
     }
 
     /// What Headgate supplies when the customer authorizes is neither missed in a configuration nor asked for.

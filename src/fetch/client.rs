@@ -209,7 +209,7 @@ impl Client {
             let redirect = request.follow_redirects && matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             match response.headers().get(LOCATION) {
                 Some(location) if redirect => hop = hop.next(request, hosts, response.status().as_u16(), location.as_bytes(), self)?,
-                _ => return self.read(response, hop, requested_at).await,
+                _ => return self.read(request, response, hop, requested_at).await,
             }
         }
         Err(hop.redirect("it leads on more often than `redirects_max` allows"))
@@ -232,7 +232,8 @@ impl Client {
             built = built.body(bytes);
         }
         let what = (hop.method.clone(), hop.url_recorded.clone());
-        let response = within(self.options.answer_timeout, "answer_timeout", &what, built.send()).await?;
+        let response =
+            within(request.patience.answer.unwrap_or(self.options.answer_timeout), "answer_timeout", &what, built.send()).await?;
         let response = response.map_err(|error| hop.network(error))?;
         let header_bytes = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
         if header_bytes > self.options.header_bytes_max {
@@ -242,7 +243,7 @@ impl Client {
     }
 
     /// The body, decoded and counted as it comes.
-    async fn read(&self, mut response: Response, hop: Hop, requested_at: Timestamp) -> Result<Incoming, FetchError> {
+    async fn read(&self, request: &Request, mut response: Response, hop: Hop, requested_at: Timestamp) -> Result<Incoming, FetchError> {
         let encoding = response.headers().get(CONTENT_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         if let Some(encoding) = encoding.filter(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")) {
             let encoding = crate::ids::cut(&encoding);
@@ -250,8 +251,9 @@ impl Client {
         }
         let what = (hop.method.clone(), hop.url_recorded.clone());
         let mut body = BytesMut::new();
-        while let Some(chunk) =
-            within(self.options.idle_timeout, "idle_timeout", &what, response.chunk()).await?.map_err(|error| hop.network(error))?
+        while let Some(chunk) = within(request.patience.idle.unwrap_or(self.options.idle_timeout), "idle_timeout", &what, response.chunk())
+            .await?
+            .map_err(|error| hop.network(error))?
         {
             if body.len() + chunk.len() > self.options.body_bytes_max {
                 return Err(hop.too_large("body", self.options.body_bytes_max));

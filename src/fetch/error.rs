@@ -210,6 +210,16 @@ pub enum FetchError {
         /// Which.
         stream: String,
     },
+    /// An asynchronous job that failed as often as it may.
+    #[error("a job of stream `{stream}` was given up after {attempts} attempts: {reason}; it is tried again at the next run")]
+    Job {
+        /// Which.
+        stream: String,
+        /// How often it was created.
+        attempts: u32,
+        /// What became of the last.
+        reason: String,
+    },
     /// There is no token to send.
     #[error(transparent)]
     Authorization {
@@ -244,6 +254,7 @@ impl FetchError {
             | FetchError::TooManyPages { .. }
             | FetchError::PagesAgain { .. }
             | FetchError::TooManyStreams { .. }
+            | FetchError::Job { .. }
             | FetchError::Status { .. } => true,
             FetchError::GaveUp { source, .. } => source.may_have_arrived(),
             FetchError::Egress { .. }

@@ -1,6 +1,7 @@
 //! A request as the guard sees it: which of its parts are secret, and where those may go.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Method;
@@ -106,6 +107,15 @@ impl Body {
     }
 }
 
+/// How long an answer is waited for, where it is not the client's own limits.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Patience {
+    /// From the request's start to the end of the answer's headers.
+    pub answer: Option<Duration>,
+    /// Without a byte of the body.
+    pub idle: Option<Duration>,
+}
+
 /// One request to an application.
 pub struct Request {
     /// The method.
@@ -122,6 +132,8 @@ pub struct Request {
     pub credential_hosts: Option<AllowedHosts>,
     /// Whether a redirect is followed; never for token calls.
     pub follow_redirects: bool,
+    /// How long this answer is waited for, and how long its body may be silent, where it is not the client's own limits.
+    pub patience: Patience,
     /// Further secrets that stand somewhere in [`Request::url`] and are hidden where it is recorded.
     pub hidden: Vec<Secret<String>>,
 }
@@ -137,6 +149,7 @@ impl Request {
             body: Body::Empty,
             credential_hosts: None,
             follow_redirects: true,
+            patience: Patience::default(),
             hidden: Vec::new(),
         }
     }

@@ -24,6 +24,7 @@ mod peers;
 mod power;
 mod readme;
 mod record;
+mod requests;
 mod services;
 mod shipstation;
 mod slices;

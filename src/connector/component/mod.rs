@@ -11,8 +11,10 @@ pub mod budget;
 pub mod dynamic;
 pub mod error_handler;
 pub mod incremental;
+pub mod job;
 pub mod pagination;
 pub mod partition;
+pub mod properties;
 pub mod reader;
 pub mod records;
 pub mod requester;
@@ -177,7 +179,13 @@ pub const ALL: &[&Description] = &[
     &dynamic::StreamParametersDefinition::ABOUT,
     &dynamic::ComponentMappingDefinition::ABOUT,
     &source::SimpleRetriever::ABOUT,
+    &job::AsyncRetriever::ABOUT,
+    &job::AsyncJobStatusMap::ABOUT,
     &requester::HttpRequester::ABOUT,
+    &properties::GroupByKeyMergeStrategy::ABOUT,
+    &properties::PropertiesFromEndpoint::ABOUT,
+    &properties::PropertyChunking::ABOUT,
+    &properties::QueryProperties::ABOUT,
     &requester::RequestBodyGraphQL::ABOUT,
     &requester::RequestBodyJsonObject::ABOUT,
     &requester::RequestBodyPlainText::ABOUT,
@@ -313,6 +321,7 @@ mod tests {
             authenticator::Authenticator::NAMES,
             authenticator::ProfileAssertion::NAMES,
             budget::ApiBudget::NAMES,
+            properties::RecordMergeStrategy::NAMES,
             budget::CallRatePolicy::NAMES,
             authenticator::SessionTokenPlacement::NAMES,
             records::Selector::NAMES,

@@ -4,6 +4,11 @@ use crate::connector::component::authenticator::Authenticator;
 use crate::connector::component::component;
 use crate::connector::component::error_handler::ErrorHandler;
 use crate::connector::component::family;
+use crate::connector::component::properties::PropertiesFromEndpoint;
+use crate::connector::component::properties::PropertyList;
+use crate::connector::component::properties::QueryProperties;
+use crate::connector::component::properties::RequestParameters;
+use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::value::Expression;
 use crate::connector::component::value::Nested;
 use crate::connector::component::value::choice;
@@ -27,7 +32,7 @@ component! {
         /// Where the credential goes.
         authenticator: Option<Authenticator>;
         /// Query parameters: a map, or a text that becomes one.
-        request_parameters: Option<Nested> => Request;
+        request_parameters: Option<RequestParameters> => Request;
         /// Headers: a map, or a text that becomes one.
         request_headers: Option<Nested> => Request;
         /// The body; newer manifests give this instead of the two below.
@@ -40,7 +45,17 @@ component! {
         error_handler: Option<ErrorHandler>;
         /// Whether answers are kept for other streams of the same pull. They are asked for anew here, which gives the same records.
         use_cache: bool = false;
-    } refused { fetch_properties_from_endpoint, query_properties, connect_timeout_in_seconds, read_timeout_in_seconds, use_tcp_keepalive }
+        /// The properties that the application is asked for, which the manifest puts into the request by its own expressions.
+        query_properties: Option<QueryProperties>;
+        /// As `query_properties` with a list that is found at the application.
+        fetch_properties_from_endpoint: Option<PropertiesFromEndpoint>;
+        /// How long a connection may take, in seconds; it counts as part of the wait for the answer here.
+        connect_timeout_in_seconds: Option<f64>;
+        /// How long the application may be silent, in seconds.
+        read_timeout_in_seconds: Option<f64>;
+        /// Whether idle connections are probed; they always are here.
+        use_tcp_keepalive: bool = false;
+    }
 }
 
 impl HttpRequester {
@@ -52,6 +67,17 @@ impl HttpRequester {
         }
     }
 
+    /// The stream that names the properties to be asked for, if there is one.
+    pub fn property_stream(&self) -> Option<&DeclarativeStream> {
+        let queried =
+            self.request_parameters.as_ref().and_then(|parameters| parameters.properties.as_ref()).map(|(_, query)| query.as_ref());
+        let found = match queried.or(self.query_properties.as_ref()).map(|query| &query.property_list) {
+            Some(PropertyList::Found(found)) => Some(found.as_ref()),
+            _ => self.fetch_properties_from_endpoint.as_ref(),
+        };
+        found.map(|found| found.retriever.0.as_ref())
+    }
+
     /// Calls `visit` for every expression of headers, parameters and body.
     pub fn expressions<'a>(&'a self, visit: &mut dyn FnMut(&'a Expression)) {
         let body = match &self.request_body {
@@ -61,8 +87,9 @@ impl HttpRequester {
             Some(RequestBody::RequestBodyPlainText(body)) => Some(&body.value),
             None => None,
         };
-        let written = [&self.request_parameters, &self.request_headers, &self.request_body_json, &self.request_body_data];
-        for nested in written.into_iter().flatten().chain(body) {
+        let parameters = self.request_parameters.as_ref().map(|parameters| &parameters.values);
+        let written = [&self.request_headers, &self.request_body_json, &self.request_body_data];
+        for nested in written.into_iter().flatten().chain(body).chain(parameters) {
             nested.expressions(visit);
         }
     }

@@ -10,18 +10,21 @@ use crate::connector::component::component;
 use crate::connector::component::dynamic::DynamicDeclarativeStream;
 use crate::connector::component::family;
 use crate::connector::component::incremental::IncrementalSync;
+use crate::connector::component::job::AsyncRetriever;
 use crate::connector::component::pagination::PaginationReset;
 use crate::connector::component::pagination::Paginator;
 use crate::connector::component::partition::PartitionRouter;
 use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Reader;
 use crate::connector::component::records::Decoder;
+use crate::connector::component::records::RecordSelector;
 use crate::connector::component::records::Selector;
 use crate::connector::component::records::Transformation;
 use crate::connector::component::requester::HttpRequester;
 use crate::connector::component::requester::Requester;
 use crate::connector::component::schema::SchemaLoader;
 use crate::connector::component::spec::Spec;
+use crate::connector::component::value::Count;
 use crate::connector::component::value::Expression;
 use crate::connector::component::value::Scalar;
 use crate::connector::problem::Problem;
@@ -50,8 +53,8 @@ component! {
         schemas: Option<Unread>;
         /// Notes of the builder; they do nothing.
         metadata: Option<Unread>;
-        /// How many asynchronous jobs run at a time; there are none.
-        max_concurrent_async_job_count: Option<Unread>;
+        /// How many asynchronous jobs of a connection run at a time; one when it is left out.
+        max_concurrent_async_job_count: Option<Count> => Spec;
         /// What the source is, in words.
         description: Option<String>;
     } refused { stream_groups }
@@ -174,10 +177,16 @@ impl DeclarativeStream {
 
     /// What it asks, and its parents.
     pub fn requesters(&self) -> Vec<&HttpRequester> {
-        let Retriever::SimpleRetriever(retriever) = &self.retriever;
-        let Requester::HttpRequester(requester) = &retriever.requester;
-        let mut requesters = vec![requester.as_ref()];
-        for router in retriever.partition_router.iter().flatten() {
+        let mut requesters = match &self.retriever {
+            Retriever::SimpleRetriever(retriever) => {
+                let Requester::HttpRequester(requester) = &retriever.requester;
+                vec![requester.as_ref()]
+            }
+            Retriever::AsyncRetriever(retriever) => retriever.requesters(),
+        };
+        let named: Vec<_> = requesters.iter().filter_map(|requester| requester.property_stream()).collect();
+        named.into_iter().for_each(|stream| requesters.extend(stream.requesters()));
+        for router in self.retriever.partition_routers() {
             router.parents(&mut |parent| requesters.extend(parent.requesters()));
         }
         for loader in self.schema_loader.iter().flatten() {
@@ -191,7 +200,35 @@ impl DeclarativeStream {
 
 family! {
     /// How records are read.
-    Retriever { SimpleRetriever }
+    Retriever { SimpleRetriever, AsyncRetriever }
+}
+
+impl Retriever {
+    /// What cuts the stream into parts.
+    pub fn partition_routers(&self) -> &[PartitionRouter] {
+        let routers = match self {
+            Retriever::SimpleRetriever(retriever) => &retriever.partition_router,
+            Retriever::AsyncRetriever(retriever) => &retriever.partition_router,
+        };
+        routers.as_deref().unwrap_or_default()
+    }
+
+    /// How one page leads to the next.
+    pub fn paginator(&self) -> Option<&Paginator> {
+        match self {
+            Retriever::SimpleRetriever(retriever) => retriever.paginator.as_ref(),
+            Retriever::AsyncRetriever(retriever) => retriever.download_paginator.as_ref(),
+        }
+    }
+
+    /// Which records count.
+    pub fn record_selector(&self) -> &RecordSelector {
+        let Selector::RecordSelector(selector) = match self {
+            Retriever::SimpleRetriever(retriever) => &retriever.record_selector,
+            Retriever::AsyncRetriever(retriever) => &retriever.record_selector,
+        };
+        selector
+    }
 }
 
 component! {

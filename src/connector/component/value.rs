@@ -235,10 +235,6 @@ impl Accept for Nested {
                 read.into_iter().collect::<Option<_>>().map(Nested::List)
             }
             Tree::Map(members) => {
-                if node.type_name() == Some("QueryProperties") {
-                    reader.problem(Code::UnknownComponent, node.line, "`QueryProperties` is not implemented here; accepted: a text".into());
-                    return None;
-                }
                 let written = members.iter().filter(|(key, member)| !member.inherited && key.as_ref() != "$parameters");
                 let mut read = Vec::new();
                 for (key, member) in written {

@@ -48,7 +48,19 @@ impl Place {
     /// The top-level names an expression may use here.
     pub fn names(self) -> &'static [&'static str] {
         match self {
-            Place::Request => &["config", "parameters", "stream_slice", "stream_partition", "stream_interval", "next_page_token"],
+            // The last four are set for the requests of asynchronous jobs, and for those that name properties, alone.
+            Place::Request => &[
+                "config",
+                "parameters",
+                "stream_slice",
+                "stream_partition",
+                "stream_interval",
+                "next_page_token",
+                "creation_response",
+                "polling_response",
+                "download_target",
+                "query_properties",
+            ],
             Place::Paginator => &["config", "parameters", "response", "headers", "last_record", "last_page_size"],
             Place::RecordFilter => {
                 &["config", "parameters", "record", "stream_slice", "stream_partition", "stream_interval", "next_page_token"]

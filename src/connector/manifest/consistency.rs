@@ -108,16 +108,29 @@ fn names(source: &DeclarativeSource, made: bool, reader: &mut Reader) {
 }
 
 fn check_stream(stream: &DeclarativeStream, reader: &mut Reader) {
-    let Retriever::SimpleRetriever(retriever) = &stream.retriever;
-    let Requester::HttpRequester(requester) = &retriever.requester;
-    reader.within("retriever.requester", |reader| check_requester(requester, reader));
-    if let Some(Paginator::DefaultPaginator(paginator)) = &retriever.paginator {
+    let retriever = &stream.retriever;
+    match retriever {
+        Retriever::SimpleRetriever(retriever) => {
+            let Requester::HttpRequester(requester) = &retriever.requester;
+            reader.within("retriever.requester", |reader| check_requester(requester, reader));
+        }
+        Retriever::AsyncRetriever(retriever) => {
+            for requester in retriever.requesters() {
+                reader.within("retriever", |reader| check_requester(requester, reader));
+            }
+            if retriever.download_target_requester.is_some() && retriever.download_target_extractor.is_none() {
+                let message = "`download_target_requester` needs `download_target_extractor`".to_owned();
+                reader.within("retriever", |reader| reader.problem(Code::MissingField, retriever.line, message));
+            }
+        }
+    }
+    if let Some(Paginator::DefaultPaginator(paginator)) = retriever.paginator() {
         reader.within("retriever.paginator", |reader| check_paginator(paginator, reader));
     }
-    for router in retriever.partition_router.iter().flatten() {
+    for router in retriever.partition_routers() {
         reader.within("retriever.partition_router", |reader| check_router(router, reader));
     }
-    if let (Some(IncrementalSync::IncrementingCountCursor(cursor)), Some(_)) = (&stream.incremental_sync, &retriever.partition_router) {
+    if let (Some(IncrementalSync::IncrementingCountCursor(cursor)), [_, ..]) = (&stream.incremental_sync, retriever.partition_routers()) {
         let message = "a partition router does not go with IncrementingCountCursor; use DatetimeBasedCursor, or no router".to_owned();
         reader.within("incremental_sync", |reader| reader.problem(Code::Conflict, cursor.line, message));
     }

@@ -303,7 +303,10 @@ mod tests {
             assert_eq!(source.checked().len(), 2);
             assert_eq!(source.component_sources().collect::<Vec<_>>(), [(0, "*0".to_owned())]);
             assert!(source.stream("*0").is_some() && source.stream("*1").is_none());
-            let crate::connector::component::source::Retriever::SimpleRetriever(retriever) = &source.stream("two_b").unwrap().retriever;
+            let crate::connector::component::source::Retriever::SimpleRetriever(retriever) = &source.stream("two_b").unwrap().retriever
+            else {
+                panic!()
+            };
             let crate::connector::component::requester::Requester::HttpRequester(requester) = &retriever.requester;
             requester.path.as_ref().unwrap().text(&Scope::new(Clock::manual("2026-11-24T10:00:00Z".parse().unwrap()))).unwrap()
         });

@@ -46,6 +46,20 @@ impl Headers {
         (!values.is_empty()).then(|| values.join(", "))
     }
 
+    /// The fields as members of a map, each in lower case and in the case that most documentation writes.
+    pub fn members(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut members = serde_json::Map::new();
+        for (name, _) in self.0.iter() {
+            let value = self.get(name).unwrap_or_default();
+            let capital = |part: &str| part.chars().take(1).map(|first| first.to_ascii_uppercase()).chain(part.chars().skip(1)).collect();
+            let lower = name.to_ascii_lowercase();
+            let title = lower.split('-').map(capital).collect::<Vec<String>>().join("-");
+            members.insert(lower, value.clone().into());
+            members.insert(title, value.into());
+        }
+        members
+    }
+
     /// The value of `headers` in an error handler.
     pub fn value(&self) -> Value {
         Value::from_object(HeaderValues { headers: self.clone(), links: None })

@@ -11,6 +11,8 @@ use serde_json::Value;
 use super::ReadingError;
 use super::transform::Draft;
 use crate::connector::component::records::CombineMode;
+use crate::connector::component::records::CombinedExtractor;
+use crate::connector::component::records::DpathExtractor;
 use crate::connector::component::records::Extractor;
 use crate::connector::component::records::OnNoRecords;
 use crate::connector::component::records::RecordExpander;
@@ -70,17 +72,32 @@ impl Extraction {
     /// # Errors
     /// When a path cannot be evaluated, or must name one place and is a pattern.
     pub fn new(extractor: &Extractor, scope: &Scope) -> Result<Self, ReadingError> {
-        Ok(match extractor {
-            Extractor::DpathExtractor(extractor) => Extraction::Path {
-                path: FieldPath::new(segments(&extractor.field_path, scope)?),
-                expander: extractor.record_expander.as_ref().map(|expander| Expander::new(expander, scope)).transpose()?,
-            },
-            Extractor::CombinedExtractor(combined) => Extraction::Combined {
-                parts: combined.extractors.iter().map(|part| Extraction::new(part, scope)).collect::<Result<_, _>>()?,
-                mode: combined.mode,
-                skips_empty: combined.skip_empty_records,
-            },
+        match extractor {
+            Extractor::DpathExtractor(extractor) => Self::of_path(extractor, scope),
+            Extractor::CombinedExtractor(combined) => Self::of_several(combined, scope),
+        }
+    }
+
+    /// As [`Extraction::new`], of one path.
+    pub fn of_path(extractor: &DpathExtractor, scope: &Scope) -> Result<Self, ReadingError> {
+        Ok(Extraction::Path {
+            path: FieldPath::new(segments(&extractor.field_path, scope)?),
+            expander: extractor.record_expander.as_ref().map(|expander| Expander::new(expander, scope)).transpose()?,
         })
+    }
+
+    /// As [`Extraction::new`], of several together.
+    pub fn of_several(combined: &CombinedExtractor, scope: &Scope) -> Result<Self, ReadingError> {
+        Ok(Extraction::Combined {
+            parts: combined.extractors.iter().map(|part| Extraction::new(part, scope)).collect::<Result<_, _>>()?,
+            mode: combined.mode,
+            skips_empty: combined.skip_empty_records,
+        })
+    }
+
+    /// The body itself.
+    pub fn whole() -> Self {
+        Extraction::Path { path: FieldPath::new(Vec::<String>::new()), expander: None }
     }
 
     /// The records of `body`, and where the members `wanted` of each lie.

@@ -14,10 +14,12 @@ mod cursor;
 pub mod decode;
 mod error_policy;
 mod extraction;
+mod job;
 mod jwt;
 mod opening;
 mod pager;
 mod partition;
+pub mod properties;
 mod request;
 mod schema;
 mod selector;
@@ -38,6 +40,9 @@ pub use error_policy::ErrorPolicy;
 pub use error_policy::Meaning;
 pub use error_policy::Outcome;
 pub use error_policy::RETRY_TIME_MAX;
+pub use job::JobPlan;
+pub use job::JobStatus;
+pub use job::answer_members;
 pub use jwt::JwtPlan;
 pub use opening::NO_CURSOR_STATE;
 pub use opening::Opened;
@@ -119,6 +124,12 @@ pub enum ReadingError {
     /// An access token is needed and there is none.
     #[error("the stream needs an access token, and the connection has none; reconnect it")]
     NoAccessToken,
+    /// A job has a status that the manifest gives no meaning.
+    #[error("the job's status is `{status}`, which `status_mapping` gives no meaning; add it there")]
+    JobStatus {
+        /// The status, cut short.
+        status: String,
+    },
     /// The configuration chooses no authenticator.
     #[error("the configuration's `{path}` is {found}, but chooses one of {accepted}; check the configuration")]
     Choice {

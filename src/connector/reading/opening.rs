@@ -11,7 +11,6 @@ use crate::clock::Timestamp;
 use crate::connector::component::incremental::IncrementalSync;
 use crate::connector::component::partition::PartitionRouter;
 use crate::connector::component::source::DeclarativeStream;
-use crate::connector::component::source::Retriever;
 use crate::connector::component::source::StateDelegatingStream;
 use crate::connector::component::source::StateMigration;
 use crate::connector::component::source::Stream;
@@ -80,8 +79,7 @@ fn per_partition(state: Value, stream: &DeclarativeStream, scope: &Scope) -> Res
 
 /// The name of the one value that cuts the stream, when it is cut by one parent.
 fn partition_key(stream: &DeclarativeStream) -> Option<&Expression> {
-    let Retriever::SimpleRetriever(retriever) = &stream.retriever;
-    match retriever.partition_router.as_deref()? {
+    match stream.retriever.partition_routers() {
         [PartitionRouter::SubstreamPartitionRouter(router)] => match router.parent_stream_configs.as_slice() {
             [parent] => Some(&parent.partition_field),
             _ => None,
@@ -125,8 +123,7 @@ fn is_too_old(delegating: &StateDelegatingStream, state: &Value, scope: &Scope, 
 fn time_of(stream: &DeclarativeStream, state: &Value, scope: &Scope) -> Result<Option<DateTime>, ReadingError> {
     let Some(field) = cursor_field(stream, scope)? else { return Ok(None) };
     let Some(IncrementalSync::DatetimeBasedCursor(cursor)) = &stream.incremental_sync else { return Ok(None) };
-    let Retriever::SimpleRetriever(retriever) = &stream.retriever;
-    let own = if retriever.partition_router.is_some() { state.get("state") } else { Some(state) };
+    let own = if !stream.retriever.partition_routers().is_empty() { state.get("state") } else { Some(state) };
     let Some(value) = own.and_then(|own| own.get(&field)) else { return Ok(None) };
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let formats = cursor.cursor_datetime_formats.iter().chain([&cursor.datetime_format]);

@@ -143,7 +143,7 @@ impl<'a> Requests<'a> {
     fn declared(&self, scope: &Scope, parts: &mut Parts) -> Result<(), ReadingError> {
         let requester = self.requester;
         if let Some(parameters) = &requester.request_parameters {
-            for (name, value) in entries(parameters, "request_parameters", scope, Literals::TextAndLists)? {
+            for (name, value) in entries(&parameters.values, "request_parameters", scope, Literals::TextAndLists)? {
                 parts.parameter(name, &value)?;
             }
         }
@@ -600,6 +600,10 @@ mod tests {
         assert_eq!(json(whole), Body::Json(json!({"a": 5, "b": {"c": true}, "e": [1, "x", null], "i": "007", "k2": {}, "l": []})));
         assert_eq!(json("\"{{ {'a': 1, 'b': [1,2]} }}\""), Body::Json(json!({"a": 1, "b": [1, 2]})));
         assert_eq!((json("'[{\"a\": 1}]'"), json("{}")), (Body::Empty, Body::Empty));
+        let Requester::HttpRequester(list) =
+            component("{url: 'https://a.example', http_method: POST, request_body_json: '[1]'}", "SimpleRetriever", "requester");
+        let safe = Requests::new(&list, None, scope(&config()), Compat::Safe).plan(&Slice::default(), None, None, &[], None);
+        assert_eq!(safe.unwrap().body, Body::Json(json!([1])));
         let text = "{url: 'https://a.example', http_method: POST, request_body_json: '{\"t\": true}'}";
         assert!(matches!(plan_with(text, None, &[]), Err(ReadingError::Value { .. })));
         let data = |body: &str| plan(&format!("{{url: 'https://a.example', http_method: POST, request_body_data: {body}}}")).body;

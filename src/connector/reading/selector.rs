@@ -9,9 +9,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::connector::component::incremental::IncrementalSync;
+use crate::connector::component::records::DownloadExtractor;
 use crate::connector::component::records::Filter;
 use crate::connector::component::records::Normalization;
-use crate::connector::component::records::Selector as Declared;
 use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::source::Retriever;
 use crate::connector::component::value::Expression;
@@ -110,8 +110,23 @@ impl<'a> Selector<'a> {
     /// # Errors
     /// When a path cannot be evaluated.
     pub fn new(stream: &'a DeclarativeStream, scope: Scope, compat: Compat) -> Result<Self, ReadingError> {
-        let Retriever::SimpleRetriever(retriever) = &stream.retriever;
-        let Declared::RecordSelector(declared) = &retriever.record_selector;
+        let declared = stream.retriever.record_selector();
+        let (decoding, extraction) = match &stream.retriever {
+            Retriever::SimpleRetriever(retriever) => {
+                (Decoding::new(retriever.decoder.as_ref(), compat), Extraction::new(&declared.extractor, &scope)?)
+            }
+            Retriever::AsyncRetriever(retriever) => {
+                let decoding = || Decoding::new(retriever.download_decoder.as_ref(), compat);
+                match &retriever.download_extractor {
+                    None => (decoding(), Extraction::whole()),
+                    Some(DownloadExtractor::ResponseToFileExtractor(file)) => {
+                        (Decoding::download(file.preserve_na_values, compat), Extraction::whole())
+                    }
+                    Some(DownloadExtractor::DpathExtractor(extractor)) => (decoding(), Extraction::of_path(extractor, &scope)?),
+                    Some(DownloadExtractor::CombinedExtractor(combined)) => (decoding(), Extraction::of_several(combined, &scope)?),
+                }
+            }
+        };
         let filter = declared.record_filter.as_ref().map(|Filter::RecordFilter(filter)| &filter.condition);
         let mut members = Vec::new();
         let mut by_time = false;
@@ -128,8 +143,8 @@ impl<'a> Selector<'a> {
         let inline = super::schema::inline(stream);
         let selector = Selector {
             compat,
-            decoding: Decoding::new(retriever.decoder.as_ref(), compat),
-            extraction: Extraction::new(&declared.extractor, &scope)?,
+            decoding,
+            extraction,
             // An empty condition is none.
             filter: filter.filter(|condition| condition.plain() != Some("")),
             filters_last: declared.transform_before_filtering.unwrap_or(by_time),

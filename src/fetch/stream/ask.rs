@@ -16,6 +16,7 @@ use crate::connector::component::authenticator::Authenticator;
 use crate::connector::component::authenticator::JwtAuthenticator;
 use crate::connector::component::budget::ApiBudget;
 use crate::connector::component::requester::HttpRequester;
+use crate::connector::component::value::Expression;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
 use crate::connector::expression::dynamic;
@@ -40,6 +41,7 @@ use crate::fetch::budget::CallBudget;
 use crate::fetch::client::Incoming;
 use crate::fetch::egress::AllowedHosts;
 use crate::fetch::request::Body;
+use crate::fetch::request::Patience;
 use crate::fetch::request::Request;
 use crate::fetch::request::Text;
 use crate::fetch::retry::Attempt;
@@ -106,6 +108,8 @@ pub(super) struct Asker<'a> {
     scope: Scope,
     /// Whether all that is sent counts as secret.
     is_login: bool,
+    /// Whether the address is one that the application gave for a job's result.
+    is_led: bool,
     /// The scope with the access token that was used last.
     granted: Mutex<Option<(Secret<String>, Scope)>>,
     heeds: bool,
@@ -163,6 +167,7 @@ impl<'a> Asker<'a> {
             calls: calls(order, scope).map_err(failed)?,
             scope: scope.clone(),
             is_login: false,
+            is_led: [&requester.url, &requester.url_base].into_iter().flatten().any(of_an_answer),
             granted: Mutex::new(None),
             heeds: false,
         })
@@ -259,7 +264,16 @@ impl<'a> Asker<'a> {
         let plan = requests.plan(page.slice, page.token, page.path.as_deref(), page.injections, credential.secret.as_ref());
         let mut hidden = order.access.secrets(credential.grant.as_ref());
         hidden.extend(credential.secret.as_ref().map(Secret::duplicate));
-        let request = request(plan.map_err(|source| self.failed(source))?, hidden, &order.hosts, self.is_login)?;
+        let plan = plan.map_err(|source| self.failed(source))?;
+        let is_led = self.is_led && plan.secrets.is_empty();
+        let mut request = request(plan, hidden, &order.hosts, self.is_login)?;
+        request.patience = self.patience();
+        let mut hosts = order.hosts.clone();
+        // Results lie where the application says, as long as no secret goes there. The guard judges the address all the same.
+        if is_led && !request.stands_in(&request.url) {
+            hosts = hosts.and(&AllowedHosts::of_urls([&request.url]));
+            (request.hidden, request.credential_hosts) = (Vec::new(), None);
+        }
         let waiting = order.activity.waiting(Wait::Budget);
         let counted = self.calls.as_ref().map(|calls| (calls, request.sent_url(), request.header_map(true).unwrap_or_default()));
         if let Some((calls, url, headers)) = &counted {
@@ -268,7 +282,7 @@ impl<'a> Asker<'a> {
         order.budget.acquire(&order.permit).await?;
         drop(waiting);
         order.count_request();
-        let outcome = order.client.send(&request, &order.hosts, &order.permit).await;
+        let outcome = order.client.send(&request, &hosts, &order.permit).await;
         order.count_outcome(&outcome);
         let answer = outcome?;
         if let Some((calls, url, headers)) = &counted {
@@ -276,6 +290,13 @@ impl<'a> Asker<'a> {
         }
         order.budget.observe(order.permit.owner(), answer.status, &answer.headers);
         Ok(answer)
+    }
+
+    /// How long the manifest waits, for the connection and for the answer together.
+    fn patience(&self) -> Patience {
+        let seconds = |seconds: Option<f64>| seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let (connect, read) = (seconds(self.requester.connect_timeout_in_seconds), seconds(self.requester.read_timeout_in_seconds));
+        Patience { answer: read.map(|read| read + connect.unwrap_or_default()), idle: read }
     }
 
     /// The scope whose configuration holds the token, made anew only when the token is another one.
@@ -380,6 +401,11 @@ impl<'a> Asker<'a> {
     fn failed(&self, source: ReadingError) -> FetchError {
         FetchError::Reading { stream: self.order.stream.clone(), source: Box::new(source) }
     }
+}
+
+/// Whether an address is made of what the application answered about a job.
+fn of_an_answer(address: &Expression) -> bool {
+    ["creation_response", "polling_response", "download_target"].iter().any(|name| address.template().uses(name))
 }
 
 /// The manifest's call budget, shared by all that reads the connection: it begins anew with another manifest or configuration.

@@ -7,7 +7,9 @@
 
 mod access;
 mod ask;
+mod job;
 mod pages;
+mod properties;
 mod route;
 mod schema;
 mod session;
@@ -47,6 +49,7 @@ pub use self::schema::schema;
 pub use self::session::ConnectionSessions;
 pub use self::session::Sessions;
 
+use self::job::Jobs;
 use self::pages::Page;
 use self::pages::Pages;
 use self::source::Cut;
@@ -124,8 +127,10 @@ pub async fn read(order: StreamOrder, pages: mpsc::Sender<FetchedPage>) -> Ended
         }
     }
     let outlet = Outlet { pages, closed_since: 0 };
+    let wide = usize::try_from(wide).unwrap_or(1);
+    let wide = if source.jobs.is_some() { wide.max(Jobs::width(&order, &source.scope)) } else { wide };
     let reading = Reading { order: &order, source: &source, outlet: Mutex::new(outlet) };
-    let failure = reading.run(usize::try_from(wide).unwrap_or(1)).await;
+    let failure = reading.run(wide).await;
     if failure.is_none() || order.compat == Compat::Strict {
         source.finish();
     }

@@ -1,10 +1,16 @@
 //! The pages of one slice.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
 use serde_json::Value;
 
+use crate::connector::component::pagination::PaginationReset;
 use crate::connector::component::pagination::ResetAction;
+use crate::connector::component::source::Retriever;
 use crate::connector::datetime::DateTime;
 use crate::connector::expression::Slice;
+use crate::connector::expression::lazy_json;
 use crate::connector::reading::Answer;
 use crate::connector::reading::CHILD_RESPONSE;
 use crate::connector::reading::Headers;
@@ -15,11 +21,15 @@ use crate::connector::reading::ReadingError;
 use crate::connector::reading::Selection;
 use crate::fetch::FetchError;
 use crate::record::Exchange;
+use crate::record::JsonText;
 
 use super::PAGES_MAX;
 use super::ask;
 use super::ask::Answered;
 use super::ask::Demand;
+use super::job::Done;
+use super::job::Jobs;
+use super::properties::Properties;
 use super::source::Cut;
 use super::source::Source;
 
@@ -31,14 +41,18 @@ pub(super) struct Pages<'s, 'a> {
     source: &'s Source<'a>,
     cut: &'s Cut,
     pager: Pager<'a>,
-    /// What is left of the slice, when it is paged anew.
-    rest: Option<Slice>,
+    /// The job that makes the pages, once it is done.
+    job: Option<Done>,
+    /// What is asked for instead of the slice: what is left of it, when it is paged anew, or a result of its job.
+    instead: Option<Slice>,
     /// The latest time of its records, and how many there were since it was last paged anew.
     latest: Option<DateTime>,
     observed: u64,
     /// How often it was paged anew without getting further.
     resets_in_place: u32,
     read: u64,
+    /// Pages that are read already: those of the other requests that made the last one.
+    read_ahead: VecDeque<Page>,
     done: bool,
 }
 
@@ -56,8 +70,19 @@ impl<'s, 'a> Pages<'s, 'a> {
     /// # Errors
     /// When the paginator cannot be evaluated.
     pub fn new(source: &'s Source<'a>, cut: &'s Cut) -> Result<Self, FetchError> {
-        let pager = first_page(source)?;
-        Ok(Pages { source, cut, pager, rest: None, latest: None, observed: 0, resets_in_place: 0, read: 0, done: false })
+        Ok(Pages {
+            pager: first_page(source)?,
+            source,
+            cut,
+            job: None,
+            instead: None,
+            latest: None,
+            observed: 0,
+            resets_in_place: 0,
+            read: 0,
+            read_ahead: VecDeque::new(),
+            done: false,
+        })
     }
 
     /// The next page; none after the last.
@@ -65,6 +90,9 @@ impl<'s, 'a> Pages<'s, 'a> {
     /// # Errors
     /// When it cannot be had, or not be used.
     pub async fn next(&mut self) -> Result<Option<Page>, FetchError> {
+        if let Some(page) = self.read_ahead.pop_front() {
+            return Ok(Some(page));
+        }
         if self.done {
             return Ok(None);
         }
@@ -72,13 +100,53 @@ impl<'s, 'a> Pages<'s, 'a> {
         if self.read == PAGES_MAX {
             return Err(FetchError::TooManyPages { stream: order.stream.clone(), limit: PAGES_MAX });
         }
+        if let Some(jobs) = &self.source.jobs
+            && self.job.is_none()
+        {
+            let Some(mut job) = jobs.run(&self.cut.slice).await? else {
+                self.done = true;
+                return Ok(None);
+            };
+            self.instead = job.results.pop_front();
+            if self.instead.is_none() {
+                return self.empty(jobs, job).await.map(Some);
+            }
+            self.job = Some(job);
+        }
+        let mut pages = self.round().await?;
+        self.read += 1;
+        let more = self.go_on(&pages).await?;
+        self.done = !more;
+        if let Some(last) = pages.back_mut() {
+            last.is_last = !more;
+        }
+        self.read_ahead = pages;
+        Ok(self.read_ahead.pop_front())
+    }
+
+    /// The answers that make the next page: one, or one for each part of the properties.
+    async fn round(&self) -> Result<VecDeque<Page>, FetchError> {
+        let Some(properties) = &self.source.properties else { return Ok(VecDeque::from([self.page(None).await?])) };
+        let mut pages = Vec::new();
+        for chunk in properties.chunks().await? {
+            pages.push(self.page(Some((properties, chunk))).await?);
+        }
+        properties.merge(&mut pages);
+        Ok(pages.into())
+    }
+
+    /// A page as it was answered; of several properties, for these.
+    async fn page(&self, properties: Option<(&Properties<'_>, &[String])>) -> Result<Page, FetchError> {
+        let order = self.source.order;
         let token = self.pager.token().cloned();
-        let answered = match self.held() {
+        let mut answered = match self.held() {
             Some(answered) => answered,
             None => {
-                let injections = self.injections().map_err(|error| order.unreadable(error))?;
-                let slice = self.rest.as_ref().unwrap_or(&self.cut.slice);
-                let asked = ask::Page { slice, token: token.as_ref(), path: self.pager.path(), injections: &injections };
+                let mut injections = self.injections().map_err(|error| order.unreadable(error))?;
+                injections.extend(properties.and_then(|(properties, chunk)| properties.injection(chunk)));
+                let slice = self.instead.as_ref().unwrap_or(&self.cut.slice);
+                let slice = properties.map_or(Cow::Borrowed(slice), |(_, chunk)| Cow::Owned(Properties::slice(slice, chunk)));
+                let asked = ask::Page { slice: &slice, token: token.as_ref(), path: self.pager.path(), injections: &injections };
                 let mut answered = self.source.asker.ask(&asked).await?;
                 if !answered.ignored {
                     let decoded = self.source.selector.decoded(&answered.answer.body);
@@ -87,30 +155,64 @@ impl<'s, 'a> Pages<'s, 'a> {
                 answered
             }
         };
-        self.read += 1;
-        if let Some(demand @ (Demand::ReducePageSize | Demand::SplitWindow)) = &answered.demand {
+        if let Some(demand @ (Demand::ReducePageSize | Demand::SplitWindow)) =
+            answered.demand.take_if(|demand| *demand != Demand::ResetPagination)
+        {
             let Exchange { method, url, status, .. } = answered.exchange;
             let reason = format!("the manifest's error handler wants {demand:?}, and the retriever does not say how");
             return Err(FetchError::Refused { method, url, status, reason });
         }
         let selection = self.select(&answered, token.as_ref()).map_err(|source| unusable(&answered, source))?;
-        self.latest = self.latest.max(selection.times.iter().flatten().max().copied());
-        self.observed += selection.kept_count as u64;
-        let more = if self.is_to_reset(&answered) {
-            self.reset()?;
-            true
-        } else {
-            self.advance(&answered, &selection).map_err(|source| unusable(&answered, source))?
-        };
-        self.done = !more;
-        Ok(Some(Page { answered, selection, is_last: !more }))
+        Ok(Page { answered, selection, is_last: false })
     }
 
-    /// Whether the slice is to be paged anew, because the answer demands it or enough records were read.
-    fn is_to_reset(&self, answered: &Answered) -> bool {
-        let limits = self.source.retriever.pagination_reset.as_ref().and_then(|reset| reset.limits.as_ref());
+    /// Goes on to what comes after these answers; false when nothing does.
+    async fn go_on(&mut self, pages: &VecDeque<Page>) -> Result<bool, FetchError> {
+        let times = pages.iter().flat_map(|page| page.selection.times.iter().flatten());
+        self.latest = self.latest.max(times.max().copied());
+        self.observed += pages.iter().map(|page| page.selection.kept_count as u64).sum::<u64>();
+        if self.is_to_reset(pages) {
+            self.reset()?;
+            return Ok(true);
+        }
+        Ok(self.advance(pages)? || self.next_result().await?)
+    }
+
+    /// Goes on to the job's next result; false when there is none, and the job is deleted.
+    async fn next_result(&mut self) -> Result<bool, FetchError> {
+        let (Some(jobs), Some(job)) = (&self.source.jobs, &mut self.job) else { return Ok(false) };
+        self.instead = job.results.pop_front();
+        if self.instead.is_none() {
+            jobs.delete(job).await;
+            return Ok(false);
+        }
+        self.pager = first_page(self.source)?;
+        Ok(true)
+    }
+
+    /// The page of a job without results: the answer that said so, and no record.
+    async fn empty(&mut self, jobs: &Jobs<'_>, mut job: Done) -> Result<Page, FetchError> {
+        self.done = true;
+        jobs.delete(&job).await;
+        job.said.ignored = true;
+        let selection = self.select(&job.said, None).map_err(|source| unusable(&job.said, source))?;
+        job.said.ignored = false;
+        Ok(Page { answered: job.said, selection, is_last: true })
+    }
+
+    fn pagination_reset(&self) -> Option<&PaginationReset> {
+        match &self.source.stream.retriever {
+            Retriever::SimpleRetriever(retriever) => retriever.pagination_reset.as_ref(),
+            Retriever::AsyncRetriever(_) => None,
+        }
+    }
+
+    /// Whether the slice is to be paged anew, because an answer demands it or enough records were read.
+    fn is_to_reset(&self, pages: &VecDeque<Page>) -> bool {
+        let limits = self.pagination_reset().and_then(|reset| reset.limits.as_ref());
         let limit = limits.and_then(|limits| limits.number_of_records).map(u64::from);
-        answered.demand == Some(Demand::ResetPagination) || limit.is_some_and(|limit| self.observed >= limit)
+        let is_demanded = pages.iter().any(|page| page.answered.demand == Some(Demand::ResetPagination));
+        is_demanded || limit.is_some_and(|limit| self.observed >= limit)
     }
 
     /// Pages the slice anew: the whole of it, or what comes after its latest record.
@@ -118,10 +220,10 @@ impl<'s, 'a> Pages<'s, 'a> {
     /// # Errors
     /// When that would ask for the same again.
     fn reset(&mut self) -> Result<(), FetchError> {
-        let splits = self.source.retriever.pagination_reset.as_ref().is_some_and(|reset| reset.action == ResetAction::SplitUsingCursor);
+        let splits = self.pagination_reset().is_some_and(|reset| reset.action == ResetAction::SplitUsingCursor);
         let rest = self.source.progress().rest(self.cut.window.as_ref(), self.latest.filter(|_| splits));
         let rest = rest.map(|interval| Slice { interval, ..self.cut.slice.clone() });
-        let before = self.rest.as_ref().unwrap_or(&self.cut.slice);
+        let before = self.instead.as_ref().unwrap_or(&self.cut.slice);
         if rest.as_ref().is_none_or(|rest| rest.interval == before.interval) {
             self.resets_in_place += 1;
             // Without a time to go on from, a new paging is a second try.
@@ -131,7 +233,7 @@ impl<'s, 'a> Pages<'s, 'a> {
         } else {
             self.resets_in_place = 0;
         }
-        self.rest = rest.or(self.rest.take());
+        self.instead = rest.or(self.instead.take());
         self.observed = 0;
         self.pager = first_page(self.source)?;
         Ok(())
@@ -147,10 +249,16 @@ impl<'s, 'a> Pages<'s, 'a> {
     /// What paginator, cursor and router add to the request.
     fn injections(&self) -> Result<Vec<Injection>, ReadingError> {
         let mut injections = self.pager.injections()?;
-        let left_out = self.source.retriever.ignore_stream_slicer_parameters_on_paginated_requests && self.pager.path().is_some();
+        let left_out = match &self.source.stream.retriever {
+            Retriever::SimpleRetriever(retriever) => {
+                retriever.ignore_stream_slicer_parameters_on_paginated_requests && self.pager.path().is_some()
+            }
+            // What a slice says was said to the job.
+            Retriever::AsyncRetriever(_) => true,
+        };
         if !left_out {
             injections.extend(self.cut.partition.injections.iter().cloned());
-            let interval = self.rest.as_ref().map_or(&self.cut.slice.interval, |rest| &rest.interval);
+            let interval = self.instead.as_ref().map_or(&self.cut.slice.interval, |rest| &rest.interval);
             injections.extend(self.source.progress().injections(interval)?);
         }
         Ok(injections)
@@ -164,27 +272,58 @@ impl<'s, 'a> Pages<'s, 'a> {
     }
 
     /// Goes on to the next page; false when there is none.
-    fn advance(&mut self, answered: &Answered, selection: &Selection) -> Result<bool, ReadingError> {
+    fn advance(&mut self, pages: &VecDeque<Page>) -> Result<bool, FetchError> {
+        // Of several requests for one page, the last says what comes next.
+        let Some(Page { answered, selection, .. }) = pages.back() else { return Ok(false) };
         // An answer that the manifest ignores ends the slice: what would come after it is not known.
         if answered.ignored {
             return Ok(false);
         }
+        let last = pages.iter().rev().find(|page| !page.selection.records.is_empty());
+        let seen = PageSeen {
+            answer: &answered.answer,
+            raw_count: selection.raw_count,
+            kept_count: pages.iter().map(|page| page.selection.kept_count).sum(),
+            last_record: last.map_or_else(|| selection.last_record.clone(), |page| page.selection.last_record.clone()),
+        };
+        self.step(selection, &seen).map_err(|source| unusable(answered, source))
+    }
+
+    fn step(&mut self, selection: &Selection, seen: &PageSeen<'_>) -> Result<bool, ReadingError> {
         let ends_feed = |cursor: Option<&crate::connector::reading::TimeCursor<'_>>| {
             selection.kept_count > 0 && cursor.is_some_and(|cursor| cursor.ends_feed(selection.last_time))
         };
         if self.source.progress().with(&self.cut.partition, ends_feed)? {
             return Ok(false);
         }
-        self.pager.advance(&PageSeen {
-            answer: &answered.answer,
-            raw_count: selection.raw_count,
-            kept_count: selection.kept_count,
-            last_record: selection.last_record.clone(),
-        })
+        self.pager.advance(seen)
     }
 }
 
 impl Page {
+    /// Keeps the records that `keys` has no key for, as they are, and those with a key as `of` has them; those with an empty key are
+    /// records of another page.
+    pub fn keep(&mut self, keys: &[Option<String>], of: impl Fn(&str) -> Option<JsonText>) {
+        let times = std::mem::take(&mut self.selection.times);
+        let records = std::mem::take(&mut self.selection.records);
+        for ((mut record, at), key) in records.into_iter().zip(times).zip(keys) {
+            match key.as_deref() {
+                Some("") => continue,
+                Some(key) => {
+                    record.emitted = of(key).or(record.emitted);
+                    record.transformations.push("QueryProperties".to_owned());
+                }
+                None => {}
+            }
+            self.selection.records.push(record);
+            self.selection.times.push(at);
+        }
+        self.selection.kept_count = self.selection.records.len();
+        if let Some(emitted) = self.selection.records.last().and_then(|record| record.emitted.as_ref()) {
+            self.selection.last_record = lazy_json(bytes::Bytes::copy_from_slice(emitted.as_str().as_bytes()));
+        }
+    }
+
     /// The records as emitted; what is no JSON is left out.
     pub fn records(&self) -> impl Iterator<Item = Value> {
         let body = &self.answered.answer.body;
@@ -195,8 +334,9 @@ impl Page {
     }
 }
 
+/// The paging before its first page.
 fn first_page<'a>(source: &Source<'a>) -> Result<Pager<'a>, FetchError> {
-    let pager = Pager::new(source.retriever.paginator.as_ref(), source.scope.clone(), source.order.compat);
+    let pager = Pager::new(source.stream.retriever.paginator(), source.scope.clone(), source.order.compat);
     pager.map_err(|error| source.order.unreadable(error))
 }
 

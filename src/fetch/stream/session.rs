@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::Weak;
 
 use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::clock::Timestamp;
@@ -48,9 +50,13 @@ pub struct Sessions(Arc<Mutex<HashMap<ConnectionKey, Present>>>);
 /// The sessions of a connection that is read now, and the gate's epoch they belong to.
 type Present = (Epoch, Weak<ConnectionSessions>);
 
-/// The sessions of one connection, by what they log in with.
+/// What all who read one connection share: the sessions, by what they log in with, and the room for jobs.
 #[derive(Debug, Default)]
-pub struct ConnectionSessions(Mutex<HashMap<Digest, Arc<Session>>>);
+pub struct ConnectionSessions {
+    sessions: Mutex<HashMap<Digest, Arc<Session>>>,
+    /// Room for asynchronous jobs.
+    job_slots: OnceLock<Arc<Semaphore>>,
+}
 
 /// One login's token, and whose turn it is to get a new one.
 #[derive(Debug, Default)]
@@ -83,7 +89,13 @@ impl Sessions {
 
 impl ConnectionSessions {
     fn session(&self, key: Digest) -> Arc<Session> {
-        Arc::clone(locked(&self.0).entry(key).or_default())
+        Arc::clone(locked(&self.sessions).entry(key).or_default())
+    }
+
+    /// Room for as many asynchronous jobs of the connection as may run at a time.
+    pub(super) fn job_slots(&self, limit: u32) -> Arc<Semaphore> {
+        let limit = usize::try_from(limit).unwrap_or(1).min(Semaphore::MAX_PERMITS);
+        Arc::clone(self.job_slots.get_or_init(|| Arc::new(Semaphore::new(limit))))
     }
 }
 

@@ -13,7 +13,6 @@ use crate::connector::component::partition::PartitionRouter;
 use crate::connector::component::requester::Requester;
 use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::source::Retriever;
-use crate::connector::component::source::SimpleRetriever;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
 use crate::connector::reading::Partition;
@@ -25,7 +24,9 @@ use crate::fetch::FetchError;
 
 use super::StreamOrder;
 use super::ask::Asker;
+use super::job::Jobs;
 use super::pages::Page;
+use super::properties::Properties;
 use super::route::Route;
 use super::route::state_of;
 
@@ -33,9 +34,13 @@ use super::route::state_of;
 pub(super) struct Source<'a> {
     pub order: &'a StreamOrder,
     pub stream: &'a DeclarativeStream,
-    pub retriever: &'a SimpleRetriever,
     pub scope: Scope,
+    /// What asks for its pages.
     pub asker: Asker<'a>,
+    /// The properties that are asked for, where a page takes several requests.
+    pub properties: Option<Properties<'a>>,
+    /// What makes its pages, where that takes jobs.
+    pub jobs: Option<Jobs<'a>>,
     pub selector: Selector<'a>,
     routes: Vec<Route<'a>>,
     /// Locked for moments only, never while anything is waited for.
@@ -54,22 +59,26 @@ pub(super) struct Cut {
 impl<'a> Source<'a> {
     /// The stream at the state of its last reading, with its parents at the states that this one holds of them.
     pub fn new(order: &'a StreamOrder, stream: &'a DeclarativeStream, scope: Scope, state: Option<&Value>) -> Result<Self, FetchError> {
-        let Retriever::SimpleRetriever(retriever) = &stream.retriever;
-        let routers = retriever.partition_router.as_deref().unwrap_or_default();
+        let routers = stream.retriever.partition_routers();
         let routes = routers.iter().map(|router| Route::new(order, router, &scope, state)).collect::<Result<Vec<_>, _>>()?;
         let groups = matches!(routers, [PartitionRouter::GroupingPartitionRouter(_)]);
         let sync = stream.incremental_sync.as_ref();
         let progress = Progress::new(sync, scope.clone(), state, (!routers.is_empty(), groups), order.clock.now(), order.compat);
         let failed = |error| order.unreadable(error);
-        let Requester::HttpRequester(requester) = &retriever.requester;
+        let (Requester::HttpRequester(requester), jobs) = match &stream.retriever {
+            Retriever::SimpleRetriever(retriever) => (&retriever.requester, None),
+            Retriever::AsyncRetriever(retriever) => (&retriever.download_requester, Some(Jobs::new(order, retriever, &scope)?)),
+        };
+        let asker = Asker::new(order, requester, &scope)?;
         Ok(Source {
-            asker: Asker::new(order, requester, &scope)?.heeding(),
+            properties: Properties::new(order, requester, &scope)?,
+            asker: if jobs.is_some() { asker } else { asker.heeding() },
+            jobs,
             selector: Selector::new(stream, scope.clone(), order.compat).map_err(failed)?,
             routes,
             progress: Mutex::new(progress.map_err(failed)?),
             order,
             stream,
-            retriever,
             scope,
         })
     }

@@ -16,7 +16,7 @@ fn decoding(yaml: &str, compat: Compat) -> Decoding {
         "name: s\nretriever: {{requester: {{url: 'https://a.example'}}, record_selector: {{extractor: {{field_path: []}}}}, decoder: {yaml}}}"
     );
     let stream: DeclarativeStream = component(&yaml, "DeclarativeSource", "streams");
-    let Retriever::SimpleRetriever(retriever) = &stream.retriever;
+    let Retriever::SimpleRetriever(retriever) = &stream.retriever else { panic!() };
     Decoding::new(retriever.decoder.as_ref(), compat)
 }
 
