@@ -89,9 +89,20 @@ fn copy_member(member: &[u8], kept: &[String], start: usize, line: &mut Vec<u8>)
     }
 }
 
+/// Strings up to this length are read byte by byte, which is faster than to begin a search; most are shorter.
+const SHORT_BYTES: usize = 24;
+
 /// The length of the string that `text` begins with, quotes included.
 fn string_length(text: &[u8]) -> usize {
     let mut at = 1;
+    while at < SHORT_BYTES {
+        match text.get(at) {
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+            None => return text.len(),
+        }
+    }
     while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
         at += found;
         if text[at] == b'"' {

@@ -17,6 +17,7 @@ use crate::airbyte::Source;
 use crate::airbyte::States;
 use crate::airbyte::data::Data;
 use crate::airbyte::failure::told;
+use crate::airbyte::input::SyncMode;
 use crate::airbyte::message;
 use crate::airbyte::message::Level;
 use crate::airbyte::message::Status;
@@ -57,7 +58,9 @@ impl Source {
                 break;
             }
             let stream = &configured.stream.name;
-            let state = states.of(stream).cloned();
+            // The reference engine goes on from a state even where everything is asked for.
+            let goes_on = configured.sync_mode == SyncMode::Incremental || self.options.compat == Compat::Strict;
+            let state = states.of(stream).filter(|_| goes_on).cloned();
             if let Err(error) = self.stream(stream, state, &config).await? {
                 let text = told(&error, &config.secrets);
                 let now = self.options.clock.now();

@@ -53,6 +53,8 @@ pub struct Options {
     /// How long they are kept. Common servers close theirs after 5 s, and a request that meets such a close has an unknown
     /// outcome, which a token request can ill afford.
     pub idle_connection_timeout: Duration,
+    /// Whether the digest of every answer is made. Where nothing is kept, nobody asks for it, and it is a twelfth of the work.
+    pub digests_bodies: bool,
 }
 
 impl Default for Options {
@@ -68,6 +70,7 @@ impl Default for Options {
             redirects_max: 5,
             idle_connections_max: 4,
             idle_connection_timeout: Duration::from_secs(4),
+            digests_bodies: true,
         }
     }
 }
@@ -81,7 +84,7 @@ pub struct Incoming {
     pub headers: HeaderMap,
     /// The body, after content decoding.
     pub body: Bytes,
-    /// SHA-256 of [`Incoming::body`].
+    /// SHA-256 of [`Incoming::body`]; of nothing where [`Options::digests_bodies`] says so.
     pub sha256: Digest,
     /// When the hop that answered was sent.
     pub requested_at: Timestamp,
@@ -264,7 +267,7 @@ impl Client {
             status: response.status().as_u16(),
             request_id: request_id(response.headers()),
             headers: std::mem::take(response.headers_mut()),
-            sha256: Digest::of(&body),
+            sha256: Digest::of(if self.options.digests_bodies { &body } else { &[] }),
             body: body.freeze(),
             requested_at,
             received_at: self.clock.now(),

@@ -62,7 +62,9 @@ pub enum EgressError {
         allowed: String,
     },
     /// Plain http to a place that the operator does not name.
-    #[error("{host} would be reached by plain http; use https, or name it in `[egress] allow` in headgate.toml")]
+    #[error(
+        "{host} would be reached by plain http; use https, or name it in `[egress] allow` in headgate.toml (`headgate airbyte` takes --allow-loopback)"
+    )]
     Plain {
         /// Host and port.
         host: String,

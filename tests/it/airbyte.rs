@@ -213,6 +213,12 @@ async fn a_second_reading_goes_on() {
     assert_eq!(shop.seen_at("/orders").last().unwrap().parameter("since"), Some("2026-02-04"));
     assert_eq!(second.data("items").len(), 2);
     assert!(!first.text.contains(KEY) && !second.text.contains(KEY));
+
+    client.catalog(&[("orders", "full_refresh")]);
+    for (compat, count) in [("strict", 1), ("safe", 4)] {
+        let whole = client.tell(&[&READ[..], &["--state", "state.json", "--compat", compat]].concat()).await;
+        assert_eq!(whole.data("orders").len(), count, "{compat}: everything is asked for");
+    }
 }
 
 /// Goal: one stream's failure is told once, as its own, without a secret, and stops no other.
