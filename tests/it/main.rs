@@ -11,6 +11,7 @@ mod cli;
 mod copies;
 mod crash;
 mod days;
+mod decoders;
 mod demo;
 mod durable;
 mod erasure;
