@@ -64,7 +64,8 @@ pub struct FetchedPage {
 pub struct FetchedRecord {
     /// Where its JSON text lies in the body.
     pub range: Range<usize>,
-    /// The JSON Pointer (RFC 6901) of the record within the response.
+    /// The JSON Pointer (RFC 6901) of the record within the response; where that is no JSON, within its decoded form: `/0` is the first
+    /// row of a table below its header, the first line, the first file's first record.
     pub pointer: String,
     /// The values of the stream's primary key, in the declared order; empty when the stream has none.
     pub primary_key: Vec<Value>,

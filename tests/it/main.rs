@@ -12,6 +12,7 @@ mod conformance;
 mod copies;
 mod crash;
 mod days;
+mod decoders;
 mod demo;
 mod durable;
 mod erasure;

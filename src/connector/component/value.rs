@@ -93,14 +93,6 @@ impl Expression {
         self.in_scope(scope, |scope| self.template.truth(scope))
     }
 
-    /// Whether it holds, null not holding.
-    ///
-    /// # Errors
-    /// When the evaluation fails.
-    pub fn truth_native(&self, scope: &Scope) -> Result<bool, ExpressionError> {
-        self.in_scope(scope, |scope| self.template.truth_native(scope))
-    }
-
     fn in_scope<T>(&self, scope: &Scope, work: impl FnOnce(&Scope) -> T) -> T {
         match &self.parameters {
             None => work(scope),

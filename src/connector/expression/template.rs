@@ -249,25 +249,11 @@ impl Template {
     /// # Errors
     /// When the evaluation fails; asking something of a missing value is false.
     pub fn truth(&self, scope: &Scope) -> Result<bool, ExpressionError> {
-        self.truth_with(scope, true)
-    }
-
-    /// As [`Template::truth`], but a single expression whose value is null does not hold.
-    ///
-    /// # Errors
-    /// As [`Template::truth`].
-    pub fn truth_native(&self, scope: &Scope) -> Result<bool, ExpressionError> {
-        self.truth_with(scope, false)
-    }
-
-    /// The reference engine takes null for true, because it decides by the text `None`.
-    fn truth_with(&self, scope: &Scope, null_holds: bool) -> Result<bool, ExpressionError> {
         let text_holds = |text: &str| Literal::read(text).map_or_else(|| literal::holds(text), |literal| literal.holds());
         Ok(match self.render(scope)? {
             Rendered::Undefined => false,
             Rendered::Source => text_holds(&self.source),
             Rendered::Text { text, .. } => text_holds(&text),
-            Rendered::Value(value) if value.is_none() && !null_holds => false,
             Rendered::Value(value) => literal::value_holds(&value).unwrap_or_else(|| text_holds(&python::text(&value))),
         })
     }

@@ -12,6 +12,8 @@ use serde::de::MapAccess;
 use serde::de::Visitor;
 use serde_json::value::RawValue;
 
+use crate::record::scan::Scanner;
+
 /// What a JSON text begins as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -38,11 +40,42 @@ pub(crate) type Member<'a> = (Cow<'a, str>, Range<usize>);
 /// # Errors
 /// When `text` is no JSON object.
 pub(crate) fn members(text: &[u8]) -> Result<Vec<Member<'_>>, serde_json::Error> {
+    if let Some(members) = scanned(text) {
+        return Ok(members);
+    }
+    // What the scanner refuses is read all the same, or refused in words: serde_json has no limit of depth for what is not built.
     let Members(found) = serde_json::from_slice(text)?;
+    Ok(distinct(found.into_iter().map(|(key, value)| (key, range(text, value))).collect()))
+}
+
+/// The members of an object, by the scanner: no value is looked at twice.
+fn scanned(text: &[u8]) -> Option<Vec<Member<'_>>> {
+    let mut scanner = Scanner::new(text).ok()?;
+    if scanner.peek() != Some(b'{') {
+        return None;
+    }
+    let mut found = Vec::with_capacity(MEMBERS_USUAL);
+    let read = scanner.members(|scanner, name| {
+        let value = scanner.value()?;
+        found.push((name.decode(text), value));
+        Ok(())
+    });
+    read.and_then(|()| scanner.finish()).ok()?;
+    Some(distinct(found))
+}
+
+/// How many members an object has at most for it to be cheaper to compare their names than to remember them.
+const MEMBERS_USUAL: usize = 16;
+
+/// Of members with one name, the last value in the first place.
+fn distinct(found: Vec<Member<'_>>) -> Vec<Member<'_>> {
+    let repeats = |(at, (name, _)): (usize, &Member<'_>)| found[..at].iter().any(|(before, _)| before == name);
+    if found.len() <= MEMBERS_USUAL && !found.iter().enumerate().any(repeats) {
+        return found;
+    }
     let mut members: Vec<Member<'_>> = Vec::with_capacity(found.len());
     let mut places: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(found.len());
-    for (key, value) in found {
-        let range = range(text, value);
+    for (key, range) in found {
         match places.entry(key.clone()) {
             Entry::Occupied(known) => members[*known.get()].1 = range,
             Entry::Vacant(place) => {
@@ -51,7 +84,7 @@ pub(crate) fn members(text: &[u8]) -> Result<Vec<Member<'_>>, serde_json::Error>
             }
         }
     }
-    Ok(members)
+    members
 }
 
 /// The ranges of the elements of the array in `text`.

@@ -249,6 +249,10 @@ impl<'a> Selector<'a> {
         scope: &mut Scope,
         selection: &mut Selection,
     ) -> Result<Option<Passed>, ReadingError> {
+        let mut changed = Changed::default();
+        if candidate.draft.is_some() {
+            changed.names.push("RecordExpander".to_owned());
+        }
         // A data feed is cut off at the end of the page, whatever the order of filter and changes.
         let early = !self.filters_last && cursor.is_some_and(|cursor| !cursor.is_data_feed());
         if early && cursor.is_some_and(|cursor| !cursor.admits(self.time(candidate, Some(cursor)))) {
@@ -256,10 +260,6 @@ impl<'a> Selector<'a> {
         }
         if !self.filters_last && !self.passes(candidate, scope)? {
             return Ok(None);
-        }
-        let mut changed = Changed::default();
-        if candidate.draft.is_some() {
-            changed.names.push("RecordExpander".to_owned());
         }
         if !self.changes.is_empty() {
             self.changes.make(candidate.draft(), scope, &mut changed)?;
@@ -298,10 +298,7 @@ impl<'a> Selector<'a> {
     fn passes(&self, candidate: &mut Candidate<'_>, scope: &mut Scope) -> Result<bool, ReadingError> {
         let Some(filter) = self.filter else { return Ok(true) };
         scope.set("record", candidate.draft().value());
-        let passes = match self.compat {
-            Compat::Strict => filter.truth(scope),
-            Compat::Safe => filter.truth_native(scope),
-        };
+        let passes = filter.truth(scope);
         // Let go of, so that changing the record needs no copy.
         scope.set("record", minijinja::Value::UNDEFINED);
         passes.map_err(ReadingError::expression("record_filter"))
@@ -430,6 +427,63 @@ mod tests {
         let after = select(&format!("{{{filter}, transform_before_filtering: true}}"), add, body);
         assert_eq!((after.filtered, after.records.len()), (1, 2));
         assert_eq!(emitted(&after, 0), Some(json!({"id": 2, "kept": true})));
+    }
+
+    /// Elements of a list within a record are the records: ranges of the body as long as they carry nothing of what is around them
+    /// (each was run in the reference engine).
+    #[test]
+    fn lists_are_expanded() {
+        let body = r#"{"data": [{"id": 7, "n": {"x": 1}, "lines": [{"id": 1, "x": 5}, 3]}, {"id": 8, "lines": []}]}"#;
+        let expand = |more: &str| {
+            let expander = format!("{{type: RecordExpander, expand_records_from_field: [lines]{more}}}");
+            let selection = select(&format!("{{extractor: {{field_path: [data], record_expander: {expander}}}}}"), "", body);
+            let text = |number: usize| match &selection.records[number].emitted {
+                Some(text) => text.to_value().unwrap(),
+                None => serde_json::from_str(&body[selection.records[number].range.clone()]).unwrap(),
+            };
+            let records = Value::from((0..selection.records.len()).map(text).collect::<Vec<_>>());
+            (records, selection.raw_count, selection.ignored, selection.records[0].pointer.clone())
+        };
+        let first = "/data/0/lines/0".to_owned();
+        assert_eq!(expand(""), (json!([{"id": 1, "x": 5}]), 2, 1, first.clone()));
+        let parent = json!({"id": 8, "lines": []});
+        assert_eq!(expand(", on_no_records: emit_parent"), (json!([{"id": 1, "x": 5}, parent]), 3, 1, first.clone()));
+        let whole = json!({"id": 7, "n": {"x": 1}, "lines": [{"id": 1, "x": 5}, 3]});
+        let remaining = json!([{"id": 1, "x": 5, "original_record": whole}, {"value": 3, "original_record": whole}]);
+        assert_eq!(expand(", remain_original_record: true"), (remaining, 2, 0, first.clone()));
+        let merged = json!([{"id": 1, "n": {"x": 1}, "x": 5}, {"id": 7, "n": {"x": 1}, "value": 3}]);
+        assert_eq!(expand(", merge_parent: true"), (merged, 2, 0, first.clone()));
+        let fields = ", parent_fields: [{parent_path: [n, x], record_path: [of, n]}, {parent_path: [none], record_path: [none]}]";
+        let carried = json!([{"id": 1, "x": 5, "of": {"n": 1}, "none": null}, {"value": 3, "of": {"n": 1}, "none": null}]);
+        assert_eq!(expand(fields), (carried, 2, 0, first));
+    }
+
+    /// Several extractors give their records one after another, or the first that has any; what is empty may be left out, and counts.
+    #[test]
+    fn extractors_are_combined() {
+        let body = r#"{"a": [{"id": 1}, null, {}], "b": [{"id": 2}], "c": [null]}"#;
+        let ids = |mode: &str, paths: &[&str]| {
+            let parts: Vec<String> = paths.iter().map(|path| format!("{{type: DpathExtractor, field_path: [{path}]}}")).collect();
+            let selector = format!("{{extractor: {{type: CombinedExtractor, extractors: [{}]{mode}}}}}", parts.join(", "));
+            let selection = select(&selector, "", body);
+            let ids: Vec<Value> = selection.records.iter().map(|record| record.primary_key[0].clone()).collect();
+            (Value::from(ids), selection.raw_count)
+        };
+        assert_eq!(ids("", &["a", "b"]), (json!([1, null, 2]), 4));
+        assert_eq!(ids(", skip_empty_records: true", &["a", "b"]), (json!([1, 2]), 4));
+        assert_eq!(ids(", mode: first_match", &["none", "b", "a"]), (json!([2]), 1));
+        assert_eq!(ids(", mode: first_match, skip_empty_records: true", &["c", "a"]), (json!([1]), 3));
+    }
+
+    /// Null, a missing member and the text `False` are false (each was run in the reference engine), and looking changes nothing.
+    #[test]
+    fn filters_look_only() {
+        let filter = "{extractor: {field_path: [data]}, record_filter: {condition: \"{{ record['kept'] }}\"}}";
+        let body = r#"{"data": [{"id": 1, "kept": null}, {"id": 2, "kept": "x"}, {"id": 3, "kept": "False"}, {"id": 4}]}"#;
+        for compat in [Compat::Strict, Compat::Safe] {
+            let kept = select_with(filter, "", body, compat).unwrap();
+            assert_eq!((kept.records.len(), &kept.records[0].emitted, kept.records[0].transformations.len()), (1, &None, 0));
+        }
     }
 
     /// Added fields see those before them, a change that changes nothing leaves the record as it is, and types are as asked.
