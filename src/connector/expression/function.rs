@@ -31,7 +31,7 @@ pub(super) fn register(engine: &mut Environment<'static>) {
     engine.add_function("timestamp", timestamp);
     engine.add_function("day_delta", day_delta);
     engine.add_function("duration", |text: &Value| {
-        let text = text.as_str().ok_or_else(|| wrong_kind("duration", text))?;
+        let text = text.as_str().ok_or_else(|| operator::type_error("duration", text, text))?;
         Ok::<_, Error>(Moment::Duration(Duration::parse(text)?).value())
     });
     engine.add_function("format_datetime", format_datetime);

@@ -56,7 +56,7 @@ pub struct Evaluated {
 
 impl Evaluated {
     /// A value that is what it was meant to be.
-    fn of(value: serde_json::Value) -> Self {
+    pub(in crate::connector) fn of(value: serde_json::Value) -> Self {
         Evaluated { value, coerced: false, boundless: false }
     }
 }

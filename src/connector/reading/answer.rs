@@ -33,6 +33,17 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The value of `response` in a paginator: of a list its first element, and an empty map when there is none.
+    pub fn first_value(&self) -> Value {
+        let whole = self.response();
+        if self.body.trim_ascii_start().first() != Some(&b'[') {
+            return whole;
+        }
+        whole.get_item_by_index(0).ok().filter(|first| !first.is_undefined()).unwrap_or_else(|| Value::from_iter::<[(&str, Value); 0]>([]))
+    }
+}
+
 impl Headers {
     /// Headers from pairs of name and value.
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Self {

@@ -205,7 +205,7 @@ impl<'a> Pager<'a> {
         let page_size = if self.compat == Compat::Strict { page.kept_count } else { page.raw_count };
         let mut scope = self.scope.clone();
         scope
-            .set("response", page.answer.response())
+            .set("response", page.answer.first_value())
             .set("headers", page.answer.headers.value_with_links())
             .set("last_record", page.last_record.clone())
             .set("last_page_size", dynamic(&page_size.into()));

@@ -56,6 +56,8 @@ pub struct Selection {
     pub coerced_keys: u64,
     /// The last record, as emitted; null when there is none.
     pub last_record: minijinja::Value,
+    /// What kept the records behind these from being taken, where the reference engine hands on those before a failure.
+    pub failure: Option<ReadingError>,
 }
 
 /// The selection of one stream.
@@ -218,7 +220,15 @@ impl<'a> Selector<'a> {
             }
             let members = found.fields.get(number * wanted.len()..(number + 1) * wanted.len()).unwrap_or_default();
             let mut candidate = Candidate { body, raw, members, draft: item.draft };
-            let Some(Passed { at, transformations, boundless }) = self.passed(&mut candidate, cursor, &mut scope, &mut selection)? else {
+            let passed = match self.passed(&mut candidate, cursor, &mut scope, &mut selection) {
+                Ok(passed) => passed,
+                Err(error) if self.compat == Compat::Strict => {
+                    selection.failure = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            let Some(Passed { at, transformations, boundless }) = passed else {
                 selection.filtered += 1;
                 continue;
             };
@@ -324,6 +334,7 @@ impl Default for Selection {
             coerced: 0,
             coerced_keys: 0,
             last_record: ().into(),
+            failure: None,
         }
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Pages<'s, 'a> {
     read: u64,
     /// Pages that are read already: those of the other requests that made the last one.
     read_ahead: VecDeque<Page>,
+    /// What ends the slice early, once the pages before it are taken.
+    failure: Option<FetchError>,
     done: bool,
 }
 
@@ -81,6 +83,7 @@ impl<'s, 'a> Pages<'s, 'a> {
             resets_in_place: 0,
             read: 0,
             read_ahead: VecDeque::new(),
+            failure: None,
             done: false,
         })
     }
@@ -92,6 +95,10 @@ impl<'s, 'a> Pages<'s, 'a> {
     pub async fn next(&mut self) -> Result<Option<Page>, FetchError> {
         if let Some(page) = self.read_ahead.pop_front() {
             return Ok(Some(page));
+        }
+        if let Some(failure) = self.failure.take() {
+            self.done = true;
+            return Err(failure);
         }
         if self.done {
             return Ok(None);
@@ -115,7 +122,16 @@ impl<'s, 'a> Pages<'s, 'a> {
         }
         let mut pages = self.round().await?;
         self.read += 1;
-        let more = self.go_on(&pages).await?;
+        let failed = pages.iter_mut().find_map(|page| Some((page.selection.failure.take()?, &page.answered)));
+        let gone_on = match failed {
+            Some((source, answered)) => Err(unusable(answered, source)),
+            None => self.go_on(&pages).await,
+        };
+        // Records that were found count, also where nobody can tell what comes after them.
+        let more = gone_on.unwrap_or_else(|failure| {
+            self.failure = Some(failure);
+            true
+        });
         self.done = !more;
         if let Some(last) = pages.back_mut() {
             last.is_last = !more;

@@ -3,6 +3,8 @@
 //! A record that nothing changes is never built. One that is changed is a [`Draft`]: its members stay ranges of the text until a
 //! change touches them. Each change says whether it changed anything, so that no copy has to be kept to find out.
 
+use std::sync::OnceLock;
+
 use serde_json::Value;
 
 use crate::connector::component::records::AddFields;
@@ -68,6 +70,8 @@ struct AddedField<'a> {
     literals: Literals,
     /// The value, when it is the same for every record.
     constant: Option<Value>,
+    /// Whether its first evaluation gave the expression itself: the reference engine then takes it for plain text from there on.
+    is_stuck: OnceLock<bool>,
     is_key: bool,
     /// The name, when it is a member of the record itself.
     own_member: Option<String>,
@@ -177,11 +181,17 @@ impl<'a> Changes<'a> {
 
     /// The value of a field: read as a literal, unless a text that an expression gave is to stay one.
     fn evaluate(&self, field: &AddedField<'_>, scope: &Scope) -> Result<Evaluated, ReadingError> {
+        let source = field.value.template().source();
+        if self.compat == Compat::Strict && field.is_stuck.get() == Some(&true) {
+            return Ok(Evaluated::of(source.into()));
+        }
         let evaluated = match (self.compat, field.literals) {
             (Compat::Safe, Literals::Any) => field.value.keeping(scope),
             (_, literals) => field.value.noting(scope, literals),
         };
-        evaluated.map_err(ReadingError::expression("value"))
+        let evaluated = evaluated.map_err(ReadingError::expression("value"))?;
+        field.is_stuck.get_or_init(|| evaluated.value.as_str() == Some(source));
+        Ok(evaluated)
     }
 }
 
@@ -208,6 +218,7 @@ impl<'a> Change<'a> {
                 value: &field.value,
                 literals,
                 constant,
+                is_stuck: OnceLock::new(),
             })
         };
         let fields = add.fields.iter().map(field).collect::<Result<_, _>>()?;
