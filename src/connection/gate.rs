@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
 use crate::ids::ConnectionKey;
-use crate::store::Epoch;
+pub use crate::store::Epoch;
 use crate::store::GateState;
 use crate::store::Stop;
 use crate::store::StopReason;

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::clock::Timestamp;
+use crate::connection::gate::Epoch;
 use crate::connection::gate::Permit;
 use crate::connector::component::authenticator::SessionTokenAuthenticator;
 use crate::connector::component::requester::Requester;
@@ -35,7 +36,6 @@ use crate::fetch::request::Request;
 use crate::fetch::stream::StreamOrder;
 use crate::ids::ConnectionKey;
 use crate::secret::Secret;
-use crate::store::Epoch;
 
 use super::ask::Asker;
 use super::ask::Page;
