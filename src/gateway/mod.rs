@@ -439,6 +439,7 @@ impl Acts {
             clock: clock.clone(),
             metrics: ground.metrics.clone(),
             activities: Arc::default(),
+            made: Arc::default(),
         };
         let pulls = Pulls::new(store.clone(), connections.clone(), intake.clone(), sources, clock.clone(), entropy.clone());
         let (clock_of, entropy_of) = (clock.clone(), entropy.clone());

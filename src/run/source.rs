@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::connection::Active;
 use crate::connection::Connection;
 use crate::connection::Connections;
+use crate::connection::DefinitionError;
 use crate::connection::Definitions;
 use crate::connection::gate::Permit;
 use crate::connector::component::incremental::IncrementalSync;
@@ -23,11 +24,13 @@ use crate::digest::Digest;
 use crate::fetch::budget::Budgets;
 use crate::fetch::budget::Rule;
 use crate::fetch::client::Client;
+use crate::fetch::dynamic::connector_for;
 use crate::fetch::grants::Grants;
 use crate::fetch::retry::Policy;
 use crate::fetch::stream::Access;
 use crate::fetch::stream::StreamOrder;
 use crate::ids::ConnectionKey;
+use crate::ids::PullId;
 use crate::intake::Anchor;
 use crate::intake::StreamTreatment;
 use crate::run::RunError;
@@ -37,6 +40,9 @@ use crate::telemetry::metrics::Metrics;
 
 /// Secret values shorter than this are not looked for in URLs: everything would match.
 const HIDDEN_CHARACTERS_MIN: usize = 4;
+
+/// The connectors whose streams were made for a pull, each connection's latest.
+pub type Made = HashMap<ConnectionKey, (PullId, Arc<Connector>)>;
 
 /// Joins what a run reads from. Clones share it.
 #[derive(Clone)]
@@ -59,15 +65,54 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// What happened to each connection that was pulled since the process began.
     pub activities: Arc<Mutex<HashMap<ConnectionKey, Arc<Activity>>>>,
+    /// What was made of dynamic streams for the latest pull of each connection.
+    pub made: Arc<tokio::sync::Mutex<Made>>,
 }
 
 impl Sources {
-    /// How intake treats a stream.
+    /// The connector as a pull of a connection reads it: where the streams depend on the configuration, or on what the application
+    /// answers, they are made once for each pull.
     ///
     /// # Errors
-    /// When the definition or the consent cannot be read.
-    pub fn treatment(&self, connection: &Connection<Active>, stream: &str) -> Result<StreamTreatment, RunError> {
+    /// When the definition or the credential cannot be read, or the streams cannot be made.
+    pub async fn connector(
+        &self,
+        connection: &Connection<Active>,
+        pull: PullId,
+        compat: Compat,
+        permit: &Permit,
+    ) -> Result<Arc<Connector>, RunError> {
         let connector = self.definitions.load(&connection.connector)?;
+        if !connector.manifest.depends_on_config() {
+            return Ok(connector);
+        }
+        let mut made = self.made.lock().await;
+        if let Some((of, connector)) = made.get(&connection.key)
+            && *of == pull
+        {
+            return Ok(connector.clone());
+        }
+        let (config, _) = self.config(connection, &connector)?;
+        let open = |connector: &Arc<Connector>, stream: &str| self.open(connection, connector, stream, None, compat, permit.clone());
+        let connector = connector_for(&connector, &config, &self.clock, open).await?;
+        made.insert(connection.key, (pull, connector.clone()));
+        Ok(connector)
+    }
+
+    /// The configuration that expressions see, and the secrets in it.
+    fn config(&self, connection: &Connection<Active>, connector: &Connector) -> Result<(Value, Vec<Secret<String>>), RunError> {
+        let credential = self.connections.credentials().load(connection.key)?;
+        let secrets = credential.config_members();
+        let hidden = texts(&secrets);
+        let kept = crate::connection::merged(self.connections.config(connection.key)?, secrets);
+        Ok((connector.used_config(kept, &self.clock).map_err(DefinitionError::from)?, hidden))
+    }
+
+    /// How intake treats a stream of `connector`.
+    ///
+    /// # Errors
+    /// When the consent cannot be read.
+    pub fn treatment(&self, connection: &Connection<Active>, connector: &Connector, stream: &str) -> Result<StreamTreatment, RunError> {
         let treated = connector.treatment.streams.0.iter().find(|(name, _)| name == stream).map(|(_, treated)| treated);
         let keys = treated.map(|treated| treated.business_keys.0.clone()).unwrap_or_default();
         let retention = &connector.treatment.retention;
@@ -77,7 +122,7 @@ impl Sources {
             business_keys: keys,
             retention_class: retention.class.clone(),
             retention_days: retention.days,
-            retention_anchor: anchor(&connector, stream, &retention.anchor),
+            retention_anchor: anchor(connector, stream, &retention.anchor),
             schema_digest: connector.schema(stream).map(|schema| Digest::of(schema.to_string().as_bytes())),
             policy_version: consent.map(|(_, consent)| consent.policy_version).unwrap_or_default(),
         })
@@ -94,34 +139,31 @@ impl Sources {
         self.activities.lock().unwrap_or_else(PoisonError::into_inner).get(&owner).cloned()
     }
 
-    /// What reading a stream needs.
+    /// What reading a stream of `connector` needs.
     ///
     /// # Errors
-    /// When the definition, configuration or credential cannot be read.
+    /// When the configuration or credential cannot be read.
     pub fn open(
         &self,
         connection: &Connection<Active>,
+        connector: &Arc<Connector>,
         stream: &str,
         state: Option<Value>,
         compat: Compat,
         permit: Permit,
     ) -> Result<StreamOrder, RunError> {
-        let connector = self.definitions.load(&connection.connector)?;
-        let credential = self.connections.credentials().load(connection.key)?;
-        let secrets = credential.config_members();
-        let hidden = texts(&secrets);
-        let config = crate::connection::merged(self.connections.config(connection.key)?, secrets);
+        let (config, hidden) = self.config(connection, connector)?;
         let mut access = Access::of_config(config.clone(), hidden.iter().map(Secret::duplicate).collect());
         access = access.with_sessions(self.grants.sessions(&permit));
-        if let Some(renewer) = self.grants.renewer(&connector, &config, &hidden, &permit)? {
+        if let Some(renewer) = self.grants.renewer(connector, &config, &hidden, &permit)? {
             let path = connector.treatment.authorization.as_ref().map(|authorization| authorization.access_token_path.clone());
             access = access.with_tokens(renewer, path.unwrap_or_default());
         }
         let rules: Vec<Rule> = connector.treatment.budgets.iter().map(Rule::from).collect();
         Ok(StreamOrder {
-            hosts: self.grants.hosts(&connector, &config)?,
+            hosts: self.grants.hosts(connector, &config)?,
             budget: self.budgets.application(&connector.name, &rules),
-            connector,
+            connector: connector.clone(),
             stream: stream.to_owned(),
             state,
             compat,

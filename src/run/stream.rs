@@ -91,8 +91,9 @@ impl Pulls {
         let permit = permit?;
         let number = connection.stream_number(&run.stream).unwrap_or_default();
         let state = if order.full { None } else { self.inner.intake.cursor(connection.key, number)? };
-        let treatment = self.inner.sources.treatment(connection, &run.stream)?;
-        let reading = self.inner.sources.open(connection, &run.stream, state, order.compat, permit.clone())?;
+        let connector = self.inner.sources.connector(connection, run.pull, order.compat, &permit).await?;
+        let treatment = self.inner.sources.treatment(connection, &connector, &run.stream)?;
+        let reading = self.inner.sources.open(connection, &connector, &run.stream, state, order.compat, permit.clone())?;
         let requests = reading.requests.clone();
         let activity = reading.activity.clone();
         let mut intake = self.inner.intake.stream(connection.clone(), permit, run, treatment, activity.clone())?;

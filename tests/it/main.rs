@@ -19,6 +19,7 @@ mod erasure;
 mod foreign;
 mod keyring;
 mod life;
+mod manifests;
 mod model;
 mod oauth;
 mod peers;

@@ -2,14 +2,12 @@
 
 use std::rc::Rc;
 
-use serde_json::Map;
 use serde_json::Value;
 
 use crate::connector::component::component;
 use crate::connector::component::family;
 use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Reader;
-use crate::connector::component::reader::written;
 use crate::connector::component::records::ValueType;
 use crate::connector::component::source::DeclarativeStream;
 use crate::connector::component::source::Stream;
@@ -166,13 +164,5 @@ impl DynamicDeclarativeStream {
             ComponentsResolver::HttpComponentsResolver(resolver) => Some(&resolver.retriever.0),
             ComponentsResolver::ConfigComponentsResolver(_) | ComponentsResolver::ParametrizedComponentsResolver(_) => None,
         }
-    }
-}
-
-/// The JSON of a template, for expressions that look into it.
-pub fn template_json(template: &Node) -> Value {
-    match written(template) {
-        Value::Object(members) => Value::Object(members),
-        _ => Value::Object(Map::new()),
     }
 }

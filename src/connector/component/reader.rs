@@ -1,5 +1,6 @@
 //! Reads components out of the tree: collects every problem, keeps the path, and binds expressions to their parameters.
 
+use std::collections::HashMap;
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,7 +9,9 @@ use serde_json::Map;
 use serde_json::Value;
 
 use crate::connector::component::Description;
+use crate::connector::expression::ExpressionError;
 use crate::connector::expression::Place;
+use crate::connector::expression::Template;
 use crate::connector::problem::Code;
 use crate::connector::problem::Problem;
 use crate::connector::yaml::Member;
@@ -18,6 +21,15 @@ use crate::connector::yaml::Tree;
 
 /// The most problems that are kept: enough to repair a manifest, not enough to fill memory with a hostile one.
 pub const PROBLEMS_MAX: usize = 200;
+
+/// The number of values that are read, with everything that is referred to written out, and templates counted by what they take. The
+/// largest published manifest has 42,000.
+pub const READ_MAX: usize = 500_000;
+
+/// The number of values that a template counts as when it is compiled, for the memory it takes; and the bytes of one that count as
+/// one more.
+const TEMPLATE_COST: usize = 20;
+const TEMPLATE_BYTES_OF_VALUE: usize = 32;
 
 /// Members that the builder's export leaves on components that have no such field; the original ignores them too. They are the
 /// parameters that the manifest's author once wrote, already applied.
@@ -54,17 +66,27 @@ pub struct Reader {
     document: Document,
     path: Vec<String>,
     place: Place,
-    parameters: Vec<Arc<Value>>,
+    parameters: Vec<Parameters>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     /// The problems noted so far, those of parts that were read apart included.
     noted: usize,
+    /// The templates compiled so far.
+    templates: HashMap<(Place, String), Arc<Template>>,
+    /// What may still be read, see [`READ_MAX`]; nothing once it was too much.
+    left: Option<usize>,
+}
+
+/// The parameters of an open component: most components have no expression that asks for them.
+enum Parameters {
+    Unread(Option<Rc<Node>>),
+    Read(Arc<Value>),
 }
 
 impl Reader {
     /// A walk over `document`.
     pub fn new(document: Document) -> Self {
-        let nothing = Arc::new(Value::Object(Map::new()));
+        let nothing = Parameters::Unread(None);
         Reader {
             document,
             path: Vec::new(),
@@ -73,6 +95,8 @@ impl Reader {
             problems: Vec::new(),
             warnings: Vec::new(),
             noted: 0,
+            templates: HashMap::new(),
+            left: Some(READ_MAX),
         }
     }
 
@@ -166,18 +190,69 @@ impl Reader {
     }
 
     /// The parameters of the component being read.
-    pub fn parameters(&self) -> Arc<Value> {
-        self.parameters.last().map(Arc::clone).unwrap_or_default()
+    pub fn parameters(&mut self) -> Arc<Value> {
+        let node = match self.parameters.last_mut() {
+            Some(Parameters::Read(value)) => return Arc::clone(value),
+            Some(Parameters::Unread(node)) => node.take(),
+            None => None,
+        };
+        let value = Arc::new(node.and_then(|node| self.value(&node)).unwrap_or_else(|| Value::Object(Map::new())));
+        if let Some(last) = self.parameters.last_mut() {
+            *last = Parameters::Read(Arc::clone(&value));
+        }
+        value
+    }
+
+    /// The value as written: without what parameters put into it. None when the document becomes too large by it.
+    pub fn value(&mut self, node: &Node) -> Option<Value> {
+        self.spend(1, node.line)?;
+        Some(match &node.tree {
+            Tree::Map(members) => {
+                let mut written = Map::new();
+                for (key, member) in members.iter().filter(|(_, member)| !member.inherited) {
+                    written.insert(key.to_string(), self.value(&member.node)?);
+                }
+                Value::Object(written)
+            }
+            Tree::List(items) => Value::Array(items.iter().map(|item| self.value(item)).collect::<Option<_>>()?),
+            _ => node.to_json(),
+        })
+    }
+
+    /// The template of a text, compiled once for each place that it stands in. None when the document becomes too large by it.
+    pub fn template(&mut self, source: &str, line: u32) -> Option<Result<Arc<Template>, ExpressionError>> {
+        self.spend(1, line)?;
+        let key = (self.place, source.to_owned());
+        if let Some(template) = self.templates.get(&key) {
+            return Some(Ok(Arc::clone(template)));
+        }
+        self.spend(TEMPLATE_COST + source.len() / TEMPLATE_BYTES_OF_VALUE, line)?;
+        Some(Template::compile(source, self.place).map(|template| {
+            let template = Arc::new(template);
+            self.templates.insert(key, Arc::clone(&template));
+            template
+        }))
+    }
+
+    /// Counts what is read. None when it is too much: definitions that are referred to are read once for every place.
+    pub fn spend(&mut self, cost: usize, line: u32) -> Option<()> {
+        let spent = self.left.is_none();
+        self.left = self.left.and_then(|left| left.checked_sub(cost));
+        if self.left.is_none() && !spent {
+            let message = format!("references write out to more than {READ_MAX} values; refer less often to large definitions");
+            self.problem(Code::Expansion, line, message);
+        }
+        self.left.map(|_| ())
     }
 
     /// Opens a component: checks that every member is a field of it, and takes its parameters.
     pub fn open<'n>(&mut self, node: &'n Node, about: &Description) -> Option<&'n Members> {
         let Some(members) = node.as_map() else { return self.wrong_kind(node, &format!("a map of type {}", about.name)) };
+        self.spend(1 + members.len(), node.line)?;
         for (key, member) in members {
             self.know(key, member, node.line, about);
         }
-        let parameters = members.get("$parameters").map(|member| Arc::new(written(&member.node)));
-        self.parameters.push(parameters.unwrap_or_else(|| Arc::new(Value::Object(Map::new()))));
+        self.parameters.push(Parameters::Unread(members.get("$parameters").map(|member| Rc::clone(&member.node))));
         Some(members)
     }
 
@@ -259,18 +334,6 @@ fn in_treatment(code: Code) -> Code {
     }
 }
 
-/// The value as written: without what parameters put into it.
-pub fn written(node: &Node) -> Value {
-    match &node.tree {
-        Tree::Map(members) => {
-            let written = members.iter().filter(|(_, member)| !member.inherited);
-            Value::Object(written.map(|(key, member)| (key.to_string(), self::written(&member.node))).collect())
-        }
-        Tree::List(items) => Value::Array(items.iter().map(|item| written(item)).collect()),
-        _ => node.to_json(),
-    }
-}
-
 impl Accept for bool {
     const ACCEPTS: &'static str = "true or false";
 
@@ -337,8 +400,8 @@ impl Accept for String {
 impl Accept for Value {
     const ACCEPTS: &'static str = "a value";
 
-    fn accept(node: &Rc<Node>, _: &mut Reader) -> Option<Self> {
-        Some(written(node))
+    fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
+        reader.value(node)
     }
 }
 
@@ -346,7 +409,7 @@ impl Accept for Map<String, Value> {
     const ACCEPTS: &'static str = "a map";
 
     fn accept(node: &Rc<Node>, reader: &mut Reader) -> Option<Self> {
-        match written(node) {
+        match reader.value(node)? {
             Value::Object(map) => Some(map),
             _ => reader.wrong_kind(node, Self::ACCEPTS),
         }

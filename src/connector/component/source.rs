@@ -336,7 +336,7 @@ pub fn each_apart<T>(
         let (entry, problems) = reader.within(format!("[{index}]"), |reader| reader.apart(|reader| read(item, reader)));
         match entry {
             Some(entry) if problems.is_empty() => entries.push(entry),
-            _ if problems.iter().all(|problem| problem.code.is_of_one_stream()) => {
+            _ if !problems.is_empty() && problems.iter().all(|problem| problem.code.is_of_one_stream()) => {
                 let name = item.get("name").and_then(|name| name.as_text()).filter(|name| !name.is_empty());
                 entries.push(refuse(RefusedStream { name: name.map_or_else(|| format!("{noun}_{index}"), str::to_owned), problems }));
             }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use regex::Regex;
 use serde_json::Map;
@@ -26,7 +27,8 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// A template bound to the parameters of the component it stands in.
 #[derive(Debug)]
 pub struct Expression {
-    template: Box<Template>,
+    /// Shared by every place of a manifest that has the same text.
+    template: Arc<Template>,
     /// What `parameters` means in it; `None` when it does not say `parameters`.
     parameters: Option<minijinja::Value>,
 }
@@ -116,10 +118,10 @@ impl Accept for Expression {
             Tree::Bool(false) => "False".to_owned(),
             _ => return reader.wrong_kind(node, Self::ACCEPTS),
         };
-        match Template::compile(&source, reader.place()) {
+        match reader.template(&source, node.line)? {
             Ok(template) => {
                 let parameters = template.uses("parameters").then(|| dynamic(&reader.parameters()));
-                Some(Expression { template: Box::new(template), parameters })
+                Some(Expression { template, parameters })
             }
             Err(error) => {
                 reader.problem(Code::BadExpression, node.line, error.to_string());

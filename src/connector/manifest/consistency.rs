@@ -152,9 +152,7 @@ fn check_router(router: &PartitionRouter, reader: &mut Reader) {
                     if let Some(option) = &parent.request_option {
                         check_option(option, reader);
                     }
-                    for stream in parent.stream.ways() {
-                        reader.within("stream", |reader| check_stream(stream, reader));
-                    }
+                    reader.within("stream", |reader| check_ways(&parent.stream, reader));
                 });
             }
         }

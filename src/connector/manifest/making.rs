@@ -12,7 +12,6 @@ use crate::connector::component::dynamic::ComponentMappingDefinition;
 use crate::connector::component::dynamic::ComponentsResolver;
 use crate::connector::component::dynamic::ConfigComponentsResolver;
 use crate::connector::component::dynamic::DynamicDeclarativeStream;
-use crate::connector::component::dynamic::template_json;
 use crate::connector::component::reader::Accept;
 use crate::connector::component::reader::Reader;
 use crate::connector::component::records::ValueType;
@@ -112,7 +111,7 @@ fn streams(
         return Vec::new();
     }
     let mut scope = scope.clone();
-    scope.set("stream_template_config", dynamic(&template_json(template)));
+    scope.set("stream_template_config", dynamic(&reader.value(template).unwrap_or_default()));
     let of = definition.known_as(index);
     let mut filled = Vec::with_capacity(components.len());
     for component in &components {

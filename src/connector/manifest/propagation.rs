@@ -9,8 +9,9 @@ use crate::connector::yaml::Members;
 use crate::connector::yaml::Node;
 use crate::connector::yaml::Tree;
 
-/// The number of nodes that one manifest may become when its references and parameters are written out.
-pub const NODES_MAX: usize = 2_000_000;
+/// The number of nodes that one manifest may become when its references and parameters are written out. The largest published
+/// manifest has 10,000.
+pub const NODES_MAX: usize = 500_000;
 /// How deep it may be then.
 pub const DEPTH_MAX: usize = super::reference::DEPTH_MAX * 2;
 /// The member under which a component's merged parameters are found.

@@ -16,6 +16,11 @@ use crate::connector::yaml::Tree;
 /// How deep the document may be once references are followed. The deepest published manifest has 46 levels.
 pub const DEPTH_MAX: usize = 160;
 
+/// The number of members that `$ref` keys copy into the maps that they stand in.
+pub const COPIED_MAX: usize = 500_000;
+/// The most references of one document that are told to be broken.
+const BROKEN_MAX: usize = 200;
+
 /// A reference that cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
@@ -29,7 +34,7 @@ pub struct Broken {
 
 /// The document with every reference followed; one that cannot be is null and told.
 pub fn resolve(document: &Rc<Node>) -> (Rc<Node>, Vec<Broken>) {
-    let mut resolver = Resolver { document, done: HashMap::new(), open: HashSet::new(), broken: Vec::new() };
+    let mut resolver = Resolver { document, done: HashMap::new(), open: HashSet::new(), broken: Vec::new(), copied: 0 };
     let resolved = resolver.node(document, 0);
     (resolved, resolver.broken)
 }
@@ -41,6 +46,8 @@ struct Resolver<'a> {
     /// The references being followed: meeting one again is a cycle.
     open: HashSet<Rc<str>>,
     broken: Vec<Broken>,
+    /// The members that were copied into other maps.
+    copied: usize,
 }
 
 impl Resolver<'_> {
@@ -66,7 +73,14 @@ impl Resolver<'_> {
         if let Some(reference) = members.get("$ref") {
             let target = self.node(&reference.node, depth + 1);
             match &target.tree {
-                Tree::Map(base) => merged.clone_from(base),
+                Tree::Map(base) => {
+                    self.copied += base.len();
+                    if self.copied > COPIED_MAX {
+                        let message = format!("references copy more than {COPIED_MAX} members; refer less often to large maps");
+                        return self.fail(Code::Expansion, line, message);
+                    }
+                    merged.clone_from(base);
+                }
                 _ => return target,
             }
         }
@@ -99,7 +113,9 @@ impl Resolver<'_> {
     }
 
     fn fail(&mut self, code: Code, line: u32, message: String) -> Rc<Node> {
-        self.broken.push(Broken { code, line, message });
+        if self.broken.len() < BROKEN_MAX {
+            self.broken.push(Broken { code, line, message });
+        }
         Node::null(line)
     }
 }

@@ -84,6 +84,7 @@ fn partition_key(stream: &DeclarativeStream) -> Option<&Expression> {
             [parent] => Some(&parent.partition_field),
             _ => None,
         },
+        [PartitionRouter::UnionPartitionRouter(router)] => Some(&router.partition_field),
         _ => None,
     }
 }
@@ -162,5 +163,19 @@ mod tests {
         assert!(!way(at("2026-10-01T00:00:00Z"), period).0);
         assert!(!way(json!({"other": 1}), period).0);
         assert!(way(json!({NO_CURSOR_STATE: true}), period).0);
+    }
+
+    /// One cursor for each value of a parent's key becomes a state for each partition; any other state stays.
+    #[test]
+    fn old_states_become_those_of_partitions() {
+        let yaml = format!(
+            "name: s\nstate_migrations: [{{type: LegacyToPerPartitionStateMigration}}]\nincremental_sync: {{type: DatetimeBasedCursor, cursor_field: at, datetime_format: '%s', start_datetime: '0'}}\nretriever: {{requester: {{url: 'https://a.example'}}, record_selector: {{extractor: {{field_path: []}}}}, partition_router: {{type: SubstreamPartitionRouter, parent_stream_configs: [{{parent_key: id, partition_field: shop, stream: {{name: p, {RETRIEVER}}}}}]}}}}"
+        );
+        let stream: DeclarativeStream = component(&yaml, "DeclarativeSource", "streams");
+        let check = |state: Value| migrated(state, &stream, &scope(&json!({}))).unwrap();
+        assert_eq!(check(json!({"7": {"at": "5"}})), json!({"states": [{"partition": {"shop": "7"}, "cursor": {"at": "5"}}]}));
+        for state in [json!({"states": []}), json!({"at": "5"}), json!({"7": {"at": "5", "b": 1}}), json!({"7": {"b": "5"}}), json!({})] {
+            assert_eq!(check(state.clone()), state);
+        }
     }
 }
