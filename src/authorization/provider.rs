@@ -104,7 +104,7 @@ impl Provider {
             client_id: client_id.ok_or_else(|| unusable("client_id"))?,
             client_secret,
             scopes: treatment.scopes.iter().map(|scope| scope.name.clone()).collect(),
-            scope_separator: " ".to_owned(),
+            scope_separator: treatment.scope_separator.clone(),
             redirect_params: treatment.redirect_params.clone(),
         })
     }

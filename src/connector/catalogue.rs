@@ -39,7 +39,14 @@ macro_rules! embedded {
 }
 
 /// The connectors that are part of the binary: to add one, make its folder and a row here.
-pub const EMBEDDED: &[Embedded] = &[embedded!("sandbox"), embedded!("shipstation")];
+pub const EMBEDDED: &[Embedded] = &[
+    embedded!("sandbox"),
+    embedded!("shipstation"),
+    embedded!("stripe"),
+    embedded!("shopify"),
+    embedded!("quickbooks"),
+    embedded!("woocommerce"),
+];
 
 impl Embedded {
     /// Reads it.

@@ -72,6 +72,8 @@ component! {
         client_auth: ClientAuth = ClientAuth::Basic;
         /// What is asked for.
         scopes: Vec<Scope> = Vec::new();
+        /// What joins them: a space (RFC 6749 section 3.3), for some applications a comma.
+        scope_separator: String = " ".to_owned();
         /// Where in the configuration the manifest looks for the access token.
         access_token_path: Vec<String> = Vec::new();
         /// Parameters of the redirect that become part of the configuration, under their own names.

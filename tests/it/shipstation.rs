@@ -20,6 +20,15 @@ use crate::support::house::search;
 use crate::support::shipstation::Options;
 use crate::support::shipstation::ShipStation;
 
+/// The lists, with the kind of their records and the member that tells them apart.
+const LISTS: [(&str, &str, &str); 5] = [
+    ("orders", "order", "orderId"),
+    ("shipments", "shipment", "shipmentId"),
+    ("products", "product", "productId"),
+    ("fulfillments", "shipment", "fulfillmentId"),
+    ("customers", "customer", "customerId"),
+];
+
 struct Caller {
     application: ShipStation,
     http: reqwest::Client,
@@ -43,7 +52,7 @@ impl Caller {
 #[tokio::test]
 async fn pages_and_windows_are_complete() {
     let caller = Caller::new(Options { page_size_max: 2, copies: 3, requests_per_window: 1_000, ..Options::default() }).await;
-    for (resource, id) in [("orders", "orderId"), ("shipments", "shipmentId"), ("products", "productId")] {
+    for (resource, _, id) in LISTS {
         let mut found = Vec::new();
         for page in 1.. {
             let (status, _, body) = caller.ask(&format!("/{resource}?page={page}&pageSize=500"), "secret").await;
@@ -116,12 +125,12 @@ fn last_day(application: &ShipStation) -> Date {
     application.records("orders").iter().map(changed).max().unwrap()
 }
 
-/// Goal: through the whole gateway the published payloads arrive as orders, shipments and products, each once and exactly,
+/// Goal: through the whole gateway the published payloads arrive as orders, parcels, products and customers, each once and exactly,
 /// found by their business keys across streams; key and secret stand nowhere. Method: a served binary by a test clock, the
-/// command line beside it, an API key over TCP; two windows of time whose edge lies between the orders, several pages.
+/// command line beside it, an API key over TCP; two windows of time whose edge lies between the parcels, several pages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_connector_reads_it_whole() {
-    let application = ShipStation::start(Options { page_size_max: 3, copies: 2, ..options() }).await;
+    let application = ShipStation::start(Options { page_size_max: 5, copies: 2, ..options() }).await;
     let folder = tempfile::tempdir().unwrap();
     let (data, clock) = (folder.path().join("data"), folder.path().join("clock"));
     std::fs::create_dir(&data).unwrap();
@@ -140,9 +149,7 @@ async fn the_embedded_connector_reads_it_whole() {
     assert_eq!(pulled.code, 0, "{}", pulled.text);
 
     let mut told = connected.text + &pulled.text;
-    for (stream, kind, id) in
-        [("orders", "order", "orderId"), ("shipments", "shipment", "shipmentId"), ("products", "product", "productId")]
-    {
+    for (stream, kind, id) in LISTS.into_iter().filter(|(stream, ..)| *stream != "fulfillments") {
         let listed = headgate(&data, &["records", &connection, "--stream", stream, "--limit", "500"]);
         let records = listed.result()["items"].as_array().unwrap();
         let sorted = |mut values: Vec<Value>| {
@@ -162,7 +169,11 @@ async fn the_embedded_connector_reads_it_whole() {
         let of = seen.iter().filter(|seen| seen.path == path);
         of.flat_map(|seen| seen.query.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone())).collect::<BTreeSet<_>>()
     };
-    assert_eq!((windows("/orders", "modifyDateStart").len(), windows("/shipments", "createDateEnd").len()), (2, 2), "{seen:?}");
+    let cut = |path: &str| (windows(path, "createDateStart").len(), windows(path, "createDateEnd").len());
+    assert_eq!(cut("/shipments"), (2, 2), "{seen:?}");
+    // An order that changes while the list is read keeps its place in it.
+    assert_eq!((windows("/orders", "modifyDateStart").len(), windows("/orders", "modifyDateEnd").len()), (1, 0), "{seen:?}");
+    assert_eq!(windows("/orders", "sortBy"), ["CreateDate".to_owned()].into());
 
     // Everything under one order number, and one record by each kind of key, over TCP.
     let made = headgate(&data, &["keys", "create", "--role", "service", "--tenant", "acme", "--purpose", "shipping"]);
@@ -209,10 +220,10 @@ async fn the_embedded_connector_reads_it_whole() {
 }
 
 /// Goal: what the application says of its rate is obeyed: an allowance that others have spent is waited for once, and one that
-/// Headgate spends itself never leads to a refusal. Method: two requests in two seconds, both taken before the pull.
+/// Headgate spends itself never leads to a refusal. Method: two requests in three seconds, both taken before the pull.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_rate_is_obeyed() {
-    let limits = Options { requests_per_window: 2, window: Duration::from_secs(2), page_size_max: 1, copies: 2, ..options() };
+    let limits = Options { requests_per_window: 2, window: Duration::from_secs(3), page_size_max: 1, copies: 2, ..options() };
     let application = ShipStation::start(limits).await;
     let house = TestHouse::open(tempfile::tempdir().unwrap(), &rewritten(&application), morning()).await;
     let connected = house.connect("shipstation", config(last_day(&application))).await;
@@ -261,7 +272,7 @@ async fn regenerated_keys_need_the_customer() {
     let before = application.seen().len();
     let (status, _) = house.ask("POST", &format!("/v1/connections/{connection}/runs"), Some(json!({}))).await;
     assert_eq!((status.as_u16(), application.seen().len()), (409, before));
-    for stream in ["orders", "shipments", "products"] {
+    for (stream, _, _) in LISTS.into_iter().filter(|(stream, ..)| *stream != "fulfillments") {
         assert_eq!(house.records(connection, stream).await.len(), application.records(stream).len(), "{stream}");
     }
     // A reconnect with the new secret opens the same connection; one that does not fit changes nothing.
@@ -273,5 +284,27 @@ async fn regenerated_keys_need_the_customer() {
     let (status, answer) = house.ask("POST", &path, Some(json!({"config": renewed}))).await;
     assert_eq!((status.as_u16(), &answer["connection"], &answer["state"]), (200, &json!(connection), &json!("active")));
     assert!(house.pull(connection).await.iter().all(|run| run["state"] == "complete"));
+    house.close().await;
+}
+
+/// Goal: what was sent by other means than a label is read as a parcel too. The published samples are of another year than the
+/// orders, so this is a test of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parcels_sent_by_other_means_are_read() {
+    let application = ShipStation::start(options()).await;
+    let sent = application.records("fulfillments");
+    let day = sent.iter().map(|parcel| parcel["createDate"].as_str().unwrap().parse::<DateTime>().unwrap().date()).max().unwrap();
+    let clock = Clock::manual(format!("{}T00:00:00Z", day + 7.days()).parse::<Timestamp>().unwrap());
+    let house = TestHouse::open(tempfile::tempdir().unwrap(), &rewritten(&application), clock).await;
+    let connected = house.connect("shipstation", config(day - 30.days())).await;
+    let connection = connected["connection"].as_str().unwrap();
+    let order = Some(json!({"streams": ["fulfillments"]}));
+    let started = house.have("POST", &format!("/v1/connections/{connection}/runs"), order).await;
+    assert_eq!(house.ended(&started).await[0]["state"], "complete");
+    let records = house.records(connection, "fulfillments").await;
+    assert!(records.len() == sent.len() && records.iter().all(|record| record["kind"] == "shipment" && sent.contains(&record["data"])));
+    let number = sent[0]["trackingNumber"].as_str().unwrap();
+    let found = house.have("GET", &format!("/v1/lineage/keys/tracking_number/{number}?tenant=acme"), None).await;
+    assert_eq!(found["items"].as_array().unwrap().len(), 1, "{found}");
     house.close().await;
 }

@@ -127,9 +127,10 @@ pub async fn read(order: StreamOrder, pages: mpsc::Sender<FetchedPage>) -> Ended
         }
     }
     let outlet = Outlet { pages, closed_since: 0 };
+    let is_cut = order.is_cut(&connector);
     let wide = usize::try_from(wide).unwrap_or(1);
     let wide = if source.jobs.is_some() { wide.max(Jobs::width(&order, &source.scope)) } else { wide };
-    let reading = Reading { order: &order, source: &source, outlet: Mutex::new(outlet) };
+    let reading = Reading { order: &order, source: &source, is_cut, outlet: Mutex::new(outlet) };
     let failure = reading.run(wide).await;
     if failure.is_none() || order.compat == Compat::Strict {
         source.finish();
@@ -141,6 +142,8 @@ pub async fn read(order: StreamOrder, pages: mpsc::Sender<FetchedPage>) -> Ended
 struct Reading<'a> {
     order: &'a StreamOrder,
     source: &'a Source<'a>,
+    /// Whether the parts of the stream tell its records apart.
+    is_cut: bool,
     outlet: Mutex<Outlet>,
 }
 
@@ -226,7 +229,7 @@ impl Reading<'_> {
             stream: self.order.stream.clone(),
             exchange: page.answered.exchange,
             body: page.answered.answer.body,
-            partition: cut.partition.recorded(),
+            partition: self.is_cut.then(|| cut.partition.recorded()).flatten(),
             records: page.selection.records,
             filtered: page.selection.filtered,
             ignored: page.selection.ignored + u64::from(page.answered.ignored),
@@ -252,6 +255,15 @@ impl StreamOrder {
             (None, Some(stream)) => Ok(Opened { stream, state: None }),
             (None, None) => Err(FetchError::UnknownStream { stream: self.stream.clone() }),
         }
+    }
+
+    /// Whether the parts of the stream tell its records apart. Not so when it is cut in one of its ways alone: then both ways give the
+    /// same records, and the primary key is enough.
+    fn is_cut(&self, connector: &Connector) -> bool {
+        connector
+            .manifest
+            .named(&self.stream)
+            .is_none_or(|stream| stream.ways().into_iter().all(|way| !way.retriever.partition_routers().is_empty()))
     }
 
     fn unreadable(&self, source: ReadingError) -> FetchError {

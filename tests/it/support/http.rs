@@ -92,6 +92,11 @@ impl Reply {
         self
     }
 
+    /// Its status.
+    pub fn code(&self) -> u16 {
+        self.status
+    }
+
     /// With one more header.
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));

@@ -106,7 +106,7 @@ impl ShipStation {
         format!("http://{}", self.address)
     }
 
-    /// The records of `orders`, `shipments` or `products`, as a complete pull must bring them.
+    /// The records of a list, as a complete pull must bring them.
     pub fn records(&self, resource: &str) -> &[Value] {
         let index = RESOURCES.iter().position(|known| known.name == resource).expect("a resource of this server");
         &self.app.lists[index]
@@ -136,7 +136,7 @@ struct Resource {
     times: &'static [(&'static str, &'static str)],
 }
 
-const RESOURCES: [Resource; 3] = [
+const RESOURCES: [Resource; 5] = [
     Resource {
         name: "orders",
         sample: "LIST_ORDERS.json",
@@ -152,6 +152,14 @@ const RESOURCES: [Resource; 3] = [
         times: &[("CreateDate", "createDate"), ("ShipDate", "shipDate")],
     },
     Resource { name: "products", sample: "LIST_PRODUCTS.json", id: "productId", numbers: &["sku"], times: &[] },
+    Resource {
+        name: "fulfillments",
+        sample: "LIST_FULFILLMENTS.json",
+        id: "fulfillmentId",
+        numbers: &["trackingNumber"],
+        times: &[("CreateDate", "createDate"), ("ShipDate", "shipDate")],
+    },
+    Resource { name: "customers", sample: "LIST_CUSTOMERS.json", id: "customerId", numbers: &[], times: &[] },
 ];
 
 impl Resource {
@@ -213,7 +221,7 @@ fn samples() -> PathBuf {
 
 struct App {
     options: Options,
-    lists: [Vec<Value>; 3],
+    lists: [Vec<Value>; 5],
     /// The API secret that is good now.
     secret: Mutex<String>,
     /// When the window began, and the requests in it.
