@@ -7,7 +7,6 @@ use std::process::Output;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
-use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -18,6 +17,7 @@ use axum::http::Uri;
 use axum::response::IntoResponse;
 use serde_json::Value;
 use serde_json::json;
+use tokio::time::Instant;
 
 /// A request as the application saw it.
 #[derive(Debug, Clone)]

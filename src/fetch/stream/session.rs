@@ -44,11 +44,14 @@ use super::ask::Page;
 const LEGACY_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
 /// The sessions of all connections; a connection that nobody reads costs nothing. Clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Sessions(Arc<Mutex<HashMap<ConnectionKey, Present>>>);
 
-/// The sessions of a connection that is read now, and the gate's epoch they belong to.
-type Present = (Epoch, Weak<ConnectionSessions>);
+/// The sessions of a connection that is read now, and the permit whose epoch they belong to.
+struct Present {
+    permit: Permit,
+    sessions: Weak<ConnectionSessions>,
+}
 
 /// What all who read one connection share: the sessions, by what they log in with, and the room for jobs.
 #[derive(Debug, Default)]
@@ -76,13 +79,13 @@ impl Sessions {
     /// The sessions of the permit's connection, shared by all who read it now.
     pub fn of(&self, permit: &Permit) -> Arc<ConnectionSessions> {
         let mut connections = locked(&self.0);
-        let present = connections.get(&permit.owner()).filter(|(epoch, _)| *epoch == permit.epoch());
-        if let Some(present) = present.and_then(|(_, sessions)| sessions.upgrade()) {
+        let present = connections.get(&permit.owner()).filter(|present| present.permit.epoch() == permit.epoch());
+        if let Some(present) = present.and_then(|present| present.sessions.upgrade()) {
             return present;
         }
-        connections.retain(|_, (_, sessions)| sessions.strong_count() > 0);
+        connections.retain(|_, present| present.sessions.strong_count() > 0);
         let fresh = Arc::default();
-        connections.insert(permit.owner(), (permit.epoch(), Arc::downgrade(&fresh)));
+        connections.insert(permit.owner(), Present { permit: permit.clone(), sessions: Arc::downgrade(&fresh) });
         fresh
     }
 }
