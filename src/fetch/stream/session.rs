@@ -35,7 +35,6 @@ use crate::fetch::request::Request;
 use crate::fetch::stream::StreamOrder;
 use crate::ids::ConnectionKey;
 use crate::secret::Secret;
-use crate::store::Epoch;
 
 use super::ask::Asker;
 use super::ask::Page;
@@ -48,7 +47,7 @@ const LEGACY_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 pub struct Sessions(Arc<Mutex<HashMap<ConnectionKey, Present>>>);
 
 /// The sessions of a connection that is read now, and the gate's epoch they belong to.
-type Present = (Epoch, Weak<ConnectionSessions>);
+type Present = (u32, Weak<ConnectionSessions>);
 
 /// What all who read one connection share: the sessions, by what they log in with, and the room for jobs.
 #[derive(Debug, Default)]
