@@ -217,7 +217,7 @@ impl Reading<'_> {
         let mut progress = self.source.progress();
         progress.close(&cut.partition, cut.window.as_ref());
         outlet.closed_since += 1;
-        if outlet.closed_since * STATE_CHANGED_PART < progress.len() {
+        if outlet.closed_since * STATE_CHANGED_PART < progress.size() {
             return None;
         }
         outlet.closed_since = 0;

@@ -15,7 +15,6 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::clock::Timestamp;
-use crate::connection::gate::Epoch;
 use crate::connection::gate::Permit;
 use crate::connector::component::authenticator::SessionTokenAuthenticator;
 use crate::connector::component::requester::Requester;

@@ -180,6 +180,6 @@ impl<'a> Source<'a> {
 
     /// The state as a child keeps it.
     pub fn state(&self) -> Value {
-        self.progress().state().unwrap_or_else(|| state_of::read_whole())
+        self.progress().state().unwrap_or_else(state_of::read_whole)
     }
 }

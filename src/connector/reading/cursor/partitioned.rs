@@ -149,7 +149,7 @@ impl<'a> PartitionedCursor<'a> {
         let key = part.key();
         if !self.cursors.contains_key(key) {
             self.parts += 1;
-            let made = self.from_shared()?;
+            let made = self.at_shared()?;
             self.cursors.insert(key.clone(), made);
         }
         if !self.met.insert(key.clone()) {
@@ -165,7 +165,7 @@ impl<'a> PartitionedCursor<'a> {
     }
 
     /// A cursor at the shared state.
-    fn from_shared(&self) -> Result<TimeCursor<'a>, ReadingError> {
+    fn at_shared(&self) -> Result<TimeCursor<'a>, ReadingError> {
         let Some(shared) = &self.shared else { return TimeCursor::of(&self.rule, None, None) };
         let state = Value::Object(Map::from_iter([(self.rule.field.clone(), shared.text.clone().into())]));
         let back = Duration::from_micros(i64::try_from(self.took_seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000));
@@ -179,7 +179,7 @@ impl<'a> PartitionedCursor<'a> {
     pub fn with<T>(&self, part: &Partition, look: impl FnOnce(&TimeCursor<'a>) -> T) -> Result<T, ReadingError> {
         match self.cursors.get(part.key()).filter(|_| !self.is_global) {
             Some(cursor) => Ok(look(cursor)),
-            None => self.from_shared().map(|cursor| look(&cursor)),
+            None => self.at_shared().map(|cursor| look(&cursor)),
         }
     }
 
@@ -246,7 +246,7 @@ impl<'a> PartitionedCursor<'a> {
     }
 
     /// The number of cursors, by which the size of the state grows.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         if self.is_global { 1 } else { self.cursors.len() }
     }
 
@@ -396,7 +396,7 @@ mod tests {
             for id in 0..=PARTS_OWN_STATE_MAX as u32 + 1 {
                 read(&mut cursor, id, "2026-11-03");
             }
-            assert_eq!((finished(&mut cursor)["use_global_cursor"].clone(), cursor.len()), (json!(true), 1));
+            assert_eq!((finished(&mut cursor)["use_global_cursor"].clone(), cursor.size()), (json!(true), 1));
         });
     }
 

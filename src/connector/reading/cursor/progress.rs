@@ -165,9 +165,9 @@ impl<'a> Progress<'a> {
     }
 
     /// How many states the state is made of.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         match self {
-            Progress::Partitioned(cursor) => cursor.len(),
+            Progress::Partitioned(cursor) => cursor.size(),
             _ => 1,
         }
     }

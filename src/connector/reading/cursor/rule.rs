@@ -202,7 +202,7 @@ impl<'a> TimeRule<'a> {
         // The reference engine reads the ends back from what it wrote. Where the format is coarser than the unit that leaves gaps
         // between windows, which the state then never passes.
         let kept = |at: DateTime| match self.compat {
-            Compat::Strict => self.format.read(&self.format.write(&at)).map_or(at, |read| read.in_utc()),
+            Compat::Strict => self.read(&self.format.write(&at).into()).map_or(at, |read| read.in_utc()),
             Compat::Safe => at,
         };
         let (start, end) = (kept(start), kept(end));
