@@ -139,8 +139,9 @@ impl Shopify {
             return Reply::json(&json!({"errors": words})).status(401);
         }
         if let Some(id) = path.strip_prefix("orders/").and_then(|path| path.strip_suffix("/transactions")) {
-            let of_order = self.transactions.iter().filter(|transaction| transaction["order_id"].to_string() == id);
-            let known = self.orders.iter().any(|order| order["id"].to_string() == id);
+            let id = id.parse::<u64>().ok();
+            let of_order = self.transactions.iter().filter(|transaction| transaction["order_id"].as_u64() == id);
+            let known = id.is_some() && self.orders.iter().any(|order| order["id"].as_u64() == id);
             return if known { Reply::json(&json!({"transactions": of_order.collect::<Vec<_>>()})) } else { not_found() };
         }
         match path {
