@@ -47,6 +47,12 @@ impl Format {
         &self.text
     }
 
+    /// Whether it says, as text of its own, that what it writes is UTC.
+    pub fn claims_utc(&self) -> bool {
+        let letter = self.text.strip_suffix('Z').is_some_and(|before| !before.ends_with('%'));
+        letter || self.text.ends_with("+00:00") || self.text.ends_with("+0000")
+    }
+
     /// Whether dates can be read with it.
     ///
     /// # Errors

@@ -284,6 +284,33 @@ mod tests {
         }
     }
 
+    /// A time of another offset is written in UTC where the format claims UTC; the reference engine writes its hours as they are.
+    #[test]
+    fn times_of_other_offsets_are_written_in_utc() {
+        let of = |format: &str| {
+            sync(&format!(
+                "{{type: DatetimeBasedCursor, cursor_field: at, datetime_format: '{format}', cursor_datetime_formats: ['%Y-%m-%dT%H:%M:%S%z'], \
+                 start_datetime: {{datetime: '2026-11-01T00:00:00Z', datetime_format: '%Y-%m-%dT%H:%M:%SZ'}}, \
+                 end_datetime: {{datetime: '2026-11-05T00:00:00Z', datetime_format: '%Y-%m-%dT%H:%M:%SZ'}}}}"
+            ))
+        };
+        for (format, compat, expected) in [
+            ("%Y-%m-%dT%H:%M:%SZ", Compat::Safe, "2026-11-02T09:00:00Z"),
+            ("%Y-%m-%dT%H:%M:%SZ", Compat::Strict, "2026-11-02T10:00:00Z"),
+            ("%Y-%m-%dT%H:%M:%S%z", Compat::Safe, "2026-11-02T10:00:00+0100"),
+            ("%Y-%m-%dT%H:%M:%S", Compat::Safe, "2026-11-02T10:00:00"),
+        ] {
+            let sync = of(format);
+            let mut cursor = cursor(&sync, None, compat);
+            let window = cursor.windows().unwrap().remove(0);
+            let at = cursor.read_value(&json!("2026-11-02T10:00:00+01:00")).unwrap();
+            cursor.open(&window);
+            cursor.observe(&window, at);
+            cursor.close(&window);
+            assert_eq!(cursor.state(), json!({"at": expected}));
+        }
+    }
+
     /// Where the application cannot filter, records outside are left out; those without a time are kept.
     #[test]
     fn client_side_filter() {

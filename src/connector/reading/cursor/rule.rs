@@ -35,6 +35,9 @@ pub struct TimeRule<'a> {
     pub(super) field: String,
     pub(super) format: Format,
     read_formats: Vec<Format>,
+    /// Whether times are brought to UTC, because the format says that they are: with a `Z` behind it, an hour of another offset is
+    /// another hour. A format that says nothing may mean the application's own hours, which are left as they are.
+    brings_to_utc: bool,
     pub(super) start: DateTime,
     pub(super) end: DateTime,
     step: Option<Duration>,
@@ -72,6 +75,9 @@ impl<'a> TimeRule<'a> {
             None => Ok(default.to_owned()),
         };
         let formats = cursor.cursor_datetime_formats.iter().chain(std::iter::once(&cursor.datetime_format));
+        let format = Format::new(&cursor.datetime_format);
+        let brings_to_utc = compat == Compat::Safe && format.claims_utc();
+        let written = |at: DateTime| if brings_to_utc { at.in_utc() } else { at };
         let granularity = cursor.cursor_granularity.as_deref().filter(|text| !text.is_empty());
         let granularity = granularity.map(Duration::parse).transpose().map_err(ReadingError::date("cursor_granularity"))?;
         let mut end = match &cursor.end_datetime {
@@ -86,10 +92,11 @@ impl<'a> TimeRule<'a> {
         Ok(TimeRule {
             compat,
             field: text(&cursor.cursor_field, "cursor_field")?,
-            format: Format::new(&cursor.datetime_format),
+            format,
             read_formats: formats.map(|format| Format::new(format)).collect(),
-            start: moment(&cursor.start_datetime, cursor, &scope, "start_datetime")?,
-            end,
+            brings_to_utc,
+            start: written(moment(&cursor.start_datetime, cursor, &scope, "start_datetime")?),
+            end: written(end),
             step: duration(&cursor.step, "step")?.filter(|step| !step.is_zero()),
             granularity,
             lookback: duration(&cursor.lookback_window, "lookback_window")?,
@@ -113,7 +120,8 @@ impl<'a> TimeRule<'a> {
             Value::Number(number) => number.to_string(),
             _ => return None,
         };
-        self.read_formats.iter().find_map(|format| format.read(&text).ok())
+        let read = self.read_formats.iter().find_map(|format| format.read(&text).ok());
+        read.map(|at| if self.brings_to_utc { at.in_utc() } else { at })
     }
 
     /// The smallest difference between two times.
