@@ -176,6 +176,7 @@ async fn the_embedded_connector_reads_it_whole() {
     assert_eq!(windows("/orders", "sortBy"), ["CreateDate".to_owned()].into());
 
     // Everything under one order number, and one record by each kind of key, over TCP.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let made = headgate(&data, &["keys", "create", "--role", "service", "--tenant", "acme", "--purpose", "shipping"]);
     let bearer = made.result()["key"].as_str().unwrap().to_owned();
     let http = reqwest::Client::builder().build().unwrap();
@@ -266,7 +267,11 @@ async fn regenerated_keys_need_the_customer() {
     let connection = connected["connection"].as_str().unwrap();
     assert!(house.pull(connection).await.iter().all(|run| run["state"] == "complete"));
     let secret = application.regenerate_keys();
-    let runs = house.pull(connection).await;
+    let pull_orders = async || {
+        let order = Some(json!({"streams": ["orders"]}));
+        house.ended(&house.have("POST", &format!("/v1/connections/{connection}/runs"), order).await).await
+    };
+    let runs = pull_orders().await;
     assert!(runs.iter().any(|run| run["error"].as_str().is_some_and(|error| error.contains("401"))), "{runs:?}");
     assert_eq!(house.state(connection).await, "needs_reauthorization");
     let before = application.seen().len();
@@ -283,7 +288,7 @@ async fn regenerated_keys_need_the_customer() {
     renewed["api_secret"] = secret.into();
     let (status, answer) = house.ask("POST", &path, Some(json!({"config": renewed}))).await;
     assert_eq!((status.as_u16(), &answer["connection"], &answer["state"]), (200, &json!(connection), &json!("active")));
-    assert!(house.pull(connection).await.iter().all(|run| run["state"] == "complete"));
+    assert!(pull_orders().await.iter().all(|run| run["state"] == "complete"));
     house.close().await;
 }
 

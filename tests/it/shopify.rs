@@ -27,7 +27,7 @@ fn at<'a>(seen: &'a [Seen], path: &str) -> Vec<&'a Seen> {
 }
 
 /// Goal: consent, the whole of the shop page by page, each record with its kind and found by its keys across streams, then only
-/// what changed. Method: pages of two behind opaque links, which the application refuses beside any other filter; a closed
+/// what changed. Method: pages of three behind opaque links, which the application refuses beside any other filter; a closed
 /// order; fulfilments and refunds that are read from their orders; a change, a pull an hour later with a token of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shop_is_read_whole_and_then_by_its_changes() {
@@ -48,7 +48,7 @@ async fn a_shop_is_read_whole_and_then_by_its_changes() {
     story.holds("fulfillments", "shipment", "id", &api("orders.json?"), &fulfillments).await;
     story.holds("refunds", "payment", "id", &api("orders.json?"), &refunds).await;
     assert!(!seen.iter().any(|seen| seen.asked.path.ends_with("/fulfillments.json") || seen.asked.path.ends_with("/refunds.json")));
-    assert_eq!(run(&runs, "orders")["requests"], orders.len().div_ceil(2), "{runs:#?}");
+    assert_eq!(run(&runs, "orders")["requests"], orders.len().div_ceil(3), "{runs:#?}");
 
     let view = held.iter().find(|record| record["data"]["name"] == "#2003").map(|record| &record["operational"]).unwrap();
     let expected = json!({"order_number": "#2003", "total": "20.00", "skus": ["BOLT-3"], "tracking_numbers": ["PN-0003"]});
@@ -125,7 +125,10 @@ async fn refusals_are_understood() {
 async fn a_link_to_another_host_is_not_followed() {
     let story = begin().await;
     let elsewhere = Server::start(|_| Reply::json(&json!({"products": []}))).await;
-    story.application.with(|shop| shop.link_base = Some(elsewhere.url()));
+    story.application.with(|shop| {
+        shop.products.push(shop.products[0].clone());
+        (shop.page_size, shop.link_base) = (1, Some(elsewhere.url()));
+    });
     let path = format!("/v1/connections/{}/runs", story.connection);
     let begun = story.house.have("POST", &path, Some(json!({"streams": ["products"]}))).await;
     let runs: Vec<Value> = story.house.ended(&begun).await;

@@ -55,16 +55,16 @@ impl Shopify {
         };
         let mut orders = list("order-01-get.json", "orders");
         orders.extend(list("order-04-get.json", "orders"));
-        orders.extend((1..=5).map(order));
+        orders.extend((2..=5).map(order));
         let mut transactions = list("transaction-01-get.json", "transactions");
-        transactions.extend((1..=5).map(transaction));
+        transactions.extend((2..=5).map(transaction));
         let mut customers = list("customer-01-get.json", "customers");
-        customers.extend((1..=3).map(customer));
+        customers.extend((2..=2).map(customer));
         let mut products = list("product-01-get.json", "products");
-        products.extend((1..=3).map(product));
+        products.extend((3..=3).map(product));
         Self {
             clock: clock.clone(),
-            page_size: 2,
+            page_size: 3,
             orders,
             customers,
             products,
