@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::airbyte::Client;
 use crate::airbyte::READ;
@@ -96,6 +97,11 @@ streams:
         pagination_strategy: {type: PageIncrement, page_size: 1, start_from_page: 1, inject_on_first_request: true}
         page_token_option: {type: RequestOption, inject_into: request_parameter, field_name: page}
   - type: DeclarativeStream
+    name: halting
+    retriever: {type: SimpleRetriever, requester: {$ref: "#/definitions/requester", path: halting}, record_selector: {$ref: "#/definitions/selector"}}
+    transformations:
+      - {type: AddFields, fields: [{path: [day], value: "{{ format_datetime(record['at'], '%d') }}"}]}
+  - type: DeclarativeStream
     name: capped
     incremental_sync: {$ref: "#/definitions/cursor"}
     retriever:
@@ -110,8 +116,8 @@ streams:
 spec: {type: Spec, connection_specification: {type: object, required: [url], properties: {url: {type: string}}}}
 "##;
 
-/// How many requests for orders were under way at once, at most.
-type AtOnce = Arc<Mutex<(usize, usize)>>;
+/// How long an answer takes where requests are to overlap.
+const ANSWER_TIME: Duration = Duration::from_millis(150);
 
 async fn application() -> Server {
     Server::start(|asked: &Asked| {
@@ -132,6 +138,9 @@ async fn application() -> Server {
             ["labels", account, kind] => vec![json!({"label": format!("{account}{kind}")})],
             // The newest first, a record a page, for ever.
             ["feed"] => vec![json!({"id": page, "at": format!("2026-05-{:02}", 31 - page)})],
+            ["halting"] => {
+                vec![json!({"id": 1, "at": "2026-03-07"}), json!({"id": 2, "at": "never"}), json!({"id": 3, "at": "2026-03-09"})]
+            }
             // Three records since a day, oldest first, but never more than two pages.
             ["capped"] if page <= 2 => {
                 let day = since[8..].parse::<usize>().unwrap() + page - 1;
@@ -207,28 +216,40 @@ async fn pagings_end_and_begin_anew() {
     assert_eq!(told.state("capped").0, &json!({"at": "2026-01-06"}));
 }
 
-/// Goal: as many slices are read at a time as the manifest says, and no more.
-#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+/// Goal: a page with a record that cannot be read fails as a whole; the reference engine hands on what came before that record.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_fail_as_a_whole() {
+    let application = application().await;
+    let client = Client::new(MANIFEST, &json!({"url": application.url()}));
+    client.catalog(&[("halting", "full_refresh")]);
+    for (compat, records) in [("strict", 1), ("safe", 0)] {
+        let told = client.tell(&[&READ[..], &["--compat", compat]].concat()).await;
+        assert_eq!((told.code, told.data("halting").len(), told.failures().len()), (Some(1), records, 1), "{compat}: {}", told.errors);
+    }
+}
+
+/// Goal: as many slices are read at a time as the manifest says, and no more. Method: each answer takes a while; in less than that, no
+/// more requests begin than may be under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slices_are_read_side_by_side() {
-    let at_once = AtOnce::default();
-    let seen = at_once.clone();
+    let begun = Arc::<Mutex<Vec<Instant>>>::default();
+    let seen = begun.clone();
     let application = Server::start(move |asked: &Asked| {
-        let labels: Vec<Value> = if asked.path.starts_with("/labels") { vec![json!({"label": "l"})] } else { Vec::new() };
-        if asked.path.starts_with("/labels") {
-            let mut at_once = seen.lock().unwrap();
-            at_once.0 += 1;
-            at_once.1 = at_once.1.max(at_once.0);
-            drop(at_once);
-            std::thread::sleep(Duration::from_millis(40));
-            seen.lock().unwrap().0 -= 1;
-        }
-        Reply::json(&json!({ "data": labels }))
+        let labels: Vec<Value> = if asked.path.starts_with("/labels") {
+            seen.lock().unwrap().push(Instant::now());
+            vec![json!({"label": "l"})]
+        } else {
+            Vec::new()
+        };
+        Reply::json(&json!({ "data": labels })).after(ANSWER_TIME)
     })
     .await;
     let manifest = MANIFEST.replace("values: [a2, extra]", "values: [b1, b2, b3, b4, b5, b6]");
     let client = Client::new(&manifest, &json!({"url": application.url()}));
     let told = read(&client, &[("labels", "full_refresh")], &[]).await;
     assert_eq!(told.data("labels").len(), 12);
-    let most = at_once.lock().unwrap().1;
+    let begun = begun.lock().unwrap();
+    let within = |first: &Instant| begun.iter().filter(|at| **at >= *first && at.duration_since(*first) < ANSWER_TIME * 9 / 10).count();
+    let most = begun.iter().map(within).max().unwrap();
     assert!((2..=4).contains(&most), "{most} at once");
 }

@@ -13,6 +13,7 @@ use crate::connector::expression::Slice;
 use crate::connector::expression::lazy_json;
 use crate::connector::reading::Answer;
 use crate::connector::reading::CHILD_RESPONSE;
+use crate::connector::reading::Compat;
 use crate::connector::reading::Headers;
 use crate::connector::reading::Injection;
 use crate::connector::reading::PageSeen;
@@ -127,11 +128,14 @@ impl<'s, 'a> Pages<'s, 'a> {
             Some((source, answered)) => Err(unusable(answered, source)),
             None => self.go_on(&pages).await,
         };
-        // Records that were found count, also where nobody can tell what comes after them.
-        let more = gone_on.unwrap_or_else(|failure| {
-            self.failure = Some(failure);
-            true
-        });
+        let more = match gone_on {
+            // The reference engine hands records on before it looks at what comes after them.
+            Err(failure) if order.compat == Compat::Strict => {
+                self.failure = Some(failure);
+                true
+            }
+            gone_on => gone_on?,
+        };
         self.done = !more;
         if let Some(last) = pages.back_mut() {
             last.is_last = !more;

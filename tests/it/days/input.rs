@@ -32,7 +32,11 @@ fn faults(base: &str) -> Vec<Fault> {
             altered("type: SimpleRetriever", "type: SimpleRetreiver"),
             &["manifest.yaml:15:", "SimpleRetreiver", "SimpleRetriever"],
         ),
-        wrong("unknown field", altered("http_method: GET", "http_methode: GET"), &["manifest.yaml:20:", "http_methode", "http_method"]),
+        wrong(
+            "a field that is not run",
+            altered("type: SimpleRetriever", "type: SimpleRetriever\n      page_size_reduction: {type: PageSizeReduction}"),
+            &["HG111", "page_size_reduction"],
+        ),
         wrong("template typo", altered("response['next'] }}", "response['next'] }"), &["manifest.yaml:27:", "cursor_value"]),
         wrong("unknown name in a template", altered("config['key'] }}", "confg['key'] }}"), &["manifest.yaml:21:", "confg"]),
         wrong("unknown filter", altered("config['key'] }}", "config['key'] | uper }}"), &["manifest.yaml:21:", "uper"]),

@@ -311,6 +311,23 @@ mod tests {
         }
     }
 
+    /// Where the format is coarser than the unit, windows still follow each other; read back, as in the reference engine, they have gaps.
+    #[test]
+    fn coarse_formats_leave_no_gap() {
+        let sync = sync(&format!("{DAILY}}}").replace("step: P2D, cursor_granularity: P1D", "step: P2D, cursor_granularity: PT1S"));
+        for (compat, expected) in [(Compat::Safe, "2026-11-04"), (Compat::Strict, "2026-11-02")] {
+            let mut cursor = cursor(&sync, None, compat);
+            let windows = cursor.windows().unwrap();
+            for (window, day) in windows.iter().zip(["2026-11-02", "2026-11-04"]) {
+                let at = cursor.read_value(&json!(day)).unwrap();
+                cursor.open(window);
+                cursor.observe(window, at);
+                cursor.close(window);
+            }
+            assert_eq!(cursor.state(), json!({"at": expected}), "{compat:?}");
+        }
+    }
+
     /// Where the application cannot filter, records outside are left out; those without a time are kept.
     #[test]
     fn client_side_filter() {

@@ -369,6 +369,28 @@ mod tests {
         });
     }
 
+    /// The shared state is the latest time; the reference engine takes the highest text.
+    #[test]
+    fn parts_share_the_latest_time() {
+        let sync: IncrementalSync = component(
+            &DAILY.replace(
+                "'%Y-%m-%d', start_datetime: '2026-11-01', end_datetime: '2026-11-05'",
+                "'%d.%m.%Y', start_datetime: '01.11.2026', end_datetime: '05.12.2026'",
+            ),
+            "DeclarativeStream",
+            "incremental_sync",
+        );
+        let IncrementalSync::DatetimeBasedCursor(declared) = &sync else { panic!() };
+        let now = NOW.parse().unwrap();
+        for (compat, expected) in [(Compat::Safe, "01.12.2026"), (Compat::Strict, "30.11.2026")] {
+            let rule = Arc::new(TimeRule::new(declared, scope(&json!({})), now, compat).unwrap());
+            let mut cursor = PartitionedCursor::new(rule, None, false, now).unwrap();
+            read(&mut cursor, 1, "30.11.2026");
+            read(&mut cursor, 2, "01.12.2026");
+            assert_eq!(finished(&mut cursor)["state"], json!({"at": expected}), "{compat:?}");
+        }
+    }
+
     /// A part that is not read to its end keeps its own state and the shared one.
     #[test]
     fn an_open_part_holds_the_shared_state() {

@@ -112,3 +112,24 @@ fn identifiers_keep_their_type() {
     assert_eq!(added(&add("id", "{{ record.n }}", ""), Compat::Strict), (null.clone(), json!(12), 1, 1));
     assert_eq!(added(&add("id", "{{ record.n }}", ""), Compat::Safe), (null, json!("12"), 0, 0));
 }
+
+/// An expression whose first evaluation gave its own text is plain text from there on, in the reference engine.
+#[test]
+fn expressions_that_got_stuck_go_on() {
+    let yaml = "name: s\nretriever: {requester: {url: 'https://a.example'}, record_selector: {extractor: {field_path: []}}}\n\
+        transformations: [{type: AddFields, fields: [{path: [year], value: \"{{ format_datetime(record['at'], '%Y', '%d.%m.%Y') }}\"}]}]";
+    let stream: DeclarativeStream = component(yaml, "DeclarativeSource", "streams");
+    let source = "{{ format_datetime(record['at'], '%Y', '%d.%m.%Y') }}";
+    for (compat, expected) in [(Compat::Strict, json!(source)), (Compat::Safe, json!("2026"))] {
+        let mut scope = scope(&json!({}));
+        scope.set_slice(&Default::default());
+        let changes = Changes::new(&stream.transformations, &[], &scope, compat).unwrap();
+        let mut year = |record: &str| {
+            let mut draft = Draft::of(Bytes::copy_from_slice(record.as_bytes()));
+            changes.make(&mut draft, &mut scope, &mut Changed::default()).unwrap();
+            serde_json::from_str::<Value>(draft.emitted().as_str()).unwrap()["year"].clone()
+        };
+        assert_eq!(year("{}"), json!(source), "{compat:?}");
+        assert_eq!(year(r#"{"at":"24.11.2026"}"#), expected, "{compat:?}");
+    }
+}
