@@ -9,7 +9,7 @@
 //! commands, alone of all, do not go through the HTTP face.
 //!
 //! **Invariant**: no secret of the configuration is written, but for the control message that hands a rotated token back to
-//! the platform ([`read`]).
+//! the platform (`read`).
 //!
 //! Source for the messages: the protocol's own description (`airbyte_protocol.yaml`, version 2 of the per-stream state).
 

@@ -92,7 +92,7 @@ impl DeclarativeSource {
         self.running().into_iter().find(|stream| stream.name() == name)
     }
 
-    /// The stream called `name`, as it is read once it has a state; or the stream of components that [`component_source`] names.
+    /// The stream called `name`, as it is read once it has a state; or the stream of components that `component_source` names.
     pub fn stream(&self, name: &str) -> Option<&DeclarativeStream> {
         if let Some(index) = name.strip_prefix(SOURCE_NAME).and_then(|index| index.parse::<usize>().ok()) {
             let DynamicEntry::Make(definition) = self.dynamic_streams.0.get(index)? else { return None };

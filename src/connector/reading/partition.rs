@@ -16,6 +16,7 @@ use crate::connector::component::partition::PartitionValues;
 use crate::connector::expression::Scope;
 use crate::connector::expression::Slice;
 use crate::connector::path::FieldPath;
+use crate::connector::reading::Compat;
 use crate::connector::reading::Injection;
 use crate::connector::reading::ReadingError;
 use crate::connector::reading::Target;
@@ -110,14 +111,18 @@ impl Partition {
 /// The parts of a list: one for every value; an empty value is not put into requests. `scope` has `config`.
 ///
 /// # Errors
-/// When an expression fails, gives no list, or gives more than [`PARTITIONS_MAX`] values.
-pub fn list(router: &ListPartitionRouter, scope: &Scope) -> Result<Vec<Partition>, ReadingError> {
+/// When an expression fails, gives no list, or gives more than `PARTITIONS_MAX` values.
+pub fn list(router: &ListPartitionRouter, scope: &Scope, compat: Compat) -> Result<Vec<Partition>, ReadingError> {
     let mut scope = scope.clone();
     scope.set_slice(&Slice::default());
     let values = match &router.values {
         PartitionValues::List(values) => values.clone(),
         PartitionValues::Expression(expression) => match expression.value(&scope).map_err(ReadingError::expression("values"))? {
             Value::Array(values) => values,
+            // A configuration without the list.
+            Value::String(text) if text.is_empty() => Vec::new(),
+            // The reference engine takes the letters of a text.
+            Value::String(text) if compat == Compat::Strict => text.chars().map(|letter| letter.to_string().into()).collect(),
             other => return Err(ReadingError::Value { field: "values", found: crate::ids::cut(&other.to_string()), needs: "a list" }),
         },
     };
@@ -133,7 +138,7 @@ pub fn list(router: &ListPartitionRouter, scope: &Scope) -> Result<Vec<Partition
 /// Refuses a router whose parts are too many to be multiplied.
 ///
 /// # Errors
-/// When there are more than [`PARTITIONS_MAX`].
+/// When there are more than `PARTITIONS_MAX`.
 pub fn within_limit(parts: usize) -> Result<(), ReadingError> {
     if parts <= PARTITIONS_MAX {
         return Ok(());
@@ -313,8 +318,14 @@ mod tests {
     use crate::connector::reading::support::scope;
 
     fn parts(yaml: &str) -> Result<Vec<Partition>, ReadingError> {
+        parts_in(yaml, Compat::Safe)
+    }
+
+    fn parts_in(yaml: &str, compat: Compat) -> Result<Vec<Partition>, ReadingError> {
         match component(yaml, "SimpleRetriever", "partition_router") {
-            PartitionRouter::ListPartitionRouter(router) => list(&router, &scope(&json!({"ids": [1, 2, 1], "wrong": 7}))),
+            PartitionRouter::ListPartitionRouter(router) => {
+                list(&router, &scope(&json!({"ids": [1, 2, 1], "wrong": 7, "text": "ab"})), compat)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -347,6 +358,14 @@ mod tests {
         assert_eq!(ids[0].joined(&kinds[0]).key().as_ref(), r#"{"id":1,"kind":"b"}"#);
         assert_eq!(ids[0].joined(&ids[1]).recorded(), Some(json!({"id": 1})));
         assert!(parts("{type: ListPartitionRouter, cursor_field: id, values: \"{{ config['wrong'] }}\"}").is_err());
+    }
+
+    /// A text is no list; the reference engine takes its letters. An empty one has no parts.
+    #[test]
+    fn texts_are_no_lists() {
+        let of = |name: &str, compat| parts_in(&IDS.replace("'ids'", &format!("'{name}'")), compat);
+        assert_eq!(recorded(of("text", Compat::Strict).unwrap()), [json!({"id": "a"}), json!({"id": "b"})]);
+        assert!(of("text", Compat::Safe).is_err() && of("none", Compat::Safe).unwrap().is_empty());
     }
 
     /// A record makes a part by the value at the parent's key; without one, or with null, it makes none. An empty value is not sent.

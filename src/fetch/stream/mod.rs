@@ -1,8 +1,8 @@
 //! Reading a stream: slice by slice, page by page, each handed on before the next is asked for.
 //!
 //! The machines of [`crate::connector::reading`] say what to ask, what an answer means and what comes next; this drives
-//! them over the one guarded client. A [`Source`] is a stream ready to be asked, with its parents; its [`route`]s make the parts that
-//! it is cut into, and [`Pages`] are the pages of one slice. The state after a page travels with the page, so that both are written
+//! them over the one guarded client. A `Source` is a stream ready to be asked, with its parents; its `route`s make the parts that
+//! it is cut into, and `Pages` are the pages of one slice. The state after a page travels with the page, so that both are written
 //! as one.
 
 mod access;

@@ -55,7 +55,7 @@ impl<'a> Route<'a> {
     pub fn new(order: &'a StreamOrder, router: &'a PartitionRouter, scope: &Scope, state: Option<&Value>) -> Result<Self, FetchError> {
         let failed = |error| order.unreadable(error);
         let kind = match router {
-            PartitionRouter::ListPartitionRouter(router) => Kind::List(list(router, scope).map_err(failed)?),
+            PartitionRouter::ListPartitionRouter(router) => Kind::List(list(router, scope, order.compat).map_err(failed)?),
             PartitionRouter::SubstreamPartitionRouter(router) => {
                 let parents = router.parent_stream_configs.iter().map(|parent| Parent::new(order, parent, scope, state));
                 Kind::Parents(parents.collect::<Result<_, _>>()?)
