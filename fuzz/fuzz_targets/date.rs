@@ -17,6 +17,10 @@ fuzz_target!(|input: &str| {
     let iso = DateTime::parse_iso(text);
     for date in [read, iso.clone()].into_iter().flatten() {
         let _ = format.write(&date);
+        // Python writes the year 506 with three digits, and reads no year of three.
+        if date.civil().year() < 1000 {
+            continue;
+        }
         let whole = Format::new("%Y-%m-%dT%H:%M:%S.%f%z");
         let written = whole.write(&date);
         assert_eq!(whole.read(&written).map(|read| read.epoch_micros()), Ok(date.epoch_micros()), "{written}");
