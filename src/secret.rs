@@ -71,6 +71,19 @@ impl Secret<String> {
     }
 }
 
+/// Secret texts shorter than this are not looked for in what is told: everything would match.
+const HIDDEN_CHARACTERS_MIN: usize = 4;
+
+/// Adds the texts of a secret value, however deep, to those that nothing told may show.
+pub fn add_texts(value: &serde_json::Value, found: &mut Vec<Secret<String>>) {
+    match value {
+        serde_json::Value::String(text) if text.len() >= HIDDEN_CHARACTERS_MIN => found.push(Secret::new(text.clone())),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| add_texts(item, found)),
+        serde_json::Value::Object(members) => members.values().for_each(|member| add_texts(member, found)),
+        _ => {}
+    }
+}
+
 impl Sealed {
     /// Says that a key has sealed these bytes.
     pub(crate) fn by_a_key(bytes: Vec<u8>) -> Self {

@@ -28,10 +28,8 @@ impl<'p> Data<'p> {
     /// Appends the data of a record to `line`.
     pub fn write(&self, record: &FetchedRecord, line: &mut Vec<u8>) {
         let start = line.len();
-        let (text, may_hold_null) = match &record.emitted {
-            Some(emitted) => (emitted.as_str().as_bytes(), self.compat == Compat::Strict),
-            None => (self.page.body.get(record.range.clone()).unwrap_or(b"{}"), self.has_null),
-        };
+        let text = record.text(&self.page.body);
+        let may_hold_null = if record.emitted.is_some() { self.compat == Compat::Strict } else { self.has_null };
         if may_hold_null && memmem::find(text, b"null").is_some() {
             // The reference engine leaves out what is null, of the record itself alone; a number that JSON lacks is none to it.
             let kept: Vec<String> = record.boundless.iter().map(|name| Value::from(name.as_str()).to_string()).collect();

@@ -15,6 +15,7 @@ use crate::fetch::FetchError;
 use crate::fetch::egress::EgressError;
 use crate::fetch::request::REDACTED;
 use crate::secret::Secret;
+use crate::telemetry;
 
 /// Why a command of the protocol cannot be carried out at all.
 #[derive(Debug, thiserror::Error)]
@@ -150,13 +151,7 @@ fn is_of_the_configuration(error: &ReadingError) -> bool {
 
 /// An error and its causes as one text, in which no secret of the configuration stands.
 pub(super) fn told(error: &dyn Error, secrets: &[Secret<String>]) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
+    let mut text = telemetry::chain(error);
     for secret in secrets {
         if text.contains(secret.expose().as_str()) {
             text = text.replace(secret.expose().as_str(), REDACTED);

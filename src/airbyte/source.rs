@@ -33,11 +33,9 @@ use crate::fetch::stream::Sessions;
 use crate::fetch::stream::StreamOrder;
 use crate::fetch::wait::Waits;
 use crate::secret::Secret;
+use crate::secret::add_texts;
 use crate::telemetry::activity::Activity;
 use crate::telemetry::metrics::Metrics;
-
-/// Secret values shorter than this are not looked for in texts: everything would match.
-const HIDDEN_CHARACTERS_MIN: usize = 4;
 
 /// The longest wait that an application is given. There is no scheduler that would come back later.
 const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
@@ -214,17 +212,7 @@ fn secrets(connector: &Connector, config: &Value) -> Vec<Secret<String>> {
     let mut secrets = Vec::new();
     for path in connector.secret_paths() {
         let found = path.iter().try_fold(config, |value, name| value.get(name));
-        found.into_iter().for_each(|value| texts(value, &mut secrets));
+        found.into_iter().for_each(|value| add_texts(value, &mut secrets));
     }
     secrets
-}
-
-/// The texts of a value, however deep.
-fn texts(value: &Value, found: &mut Vec<Secret<String>>) {
-    match value {
-        Value::String(text) if text.len() >= HIDDEN_CHARACTERS_MIN => found.push(Secret::new(text.clone())),
-        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
-        Value::Object(members) => members.values().for_each(|member| texts(member, found)),
-        _ => {}
-    }
 }

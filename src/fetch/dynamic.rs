@@ -65,10 +65,7 @@ async fn components(order: StreamOrder) -> Result<Vec<Component>, FetchError> {
 fn take(page: &FetchedPage, found: &mut Vec<Component>) {
     let slice = page.partition.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
     for record in &page.records {
-        let values = match &record.emitted {
-            Some(emitted) => emitted.to_value(),
-            None => serde_json::from_slice(&page.body[record.range.clone()]),
-        };
+        let values = serde_json::from_slice(record.text(&page.body));
         // A record's range is JSON: it was found by parsing.
         found.extend(values.ok().map(|values| Component { values, slice: slice.clone() }));
     }

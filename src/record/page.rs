@@ -79,6 +79,16 @@ pub struct FetchedRecord {
     pub boundless: Vec<String>,
 }
 
+impl FetchedRecord {
+    /// The record's text as emitted: its own, or what transformations made of the part of `body` that it is.
+    pub fn text<'a>(&'a self, body: &'a [u8]) -> &'a [u8] {
+        match &self.emitted {
+            Some(emitted) => emitted.as_str().as_bytes(),
+            None => body.get(self.range.clone()).unwrap_or(b"{}"),
+        }
+    }
+}
+
 impl FetchedPage {
     /// The JSON text of `record`, or nothing when its range does not lie in this page's body.
     pub fn raw(&self, record: &FetchedRecord) -> Option<Bytes> {

@@ -6,7 +6,6 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 
-use serde_json::Map;
 use serde_json::Value;
 
 use crate::clock::Clock;
@@ -35,11 +34,9 @@ use crate::intake::Anchor;
 use crate::intake::StreamTreatment;
 use crate::run::RunError;
 use crate::secret::Secret;
+use crate::secret::add_texts;
 use crate::telemetry::activity::Activity;
 use crate::telemetry::metrics::Metrics;
-
-/// Secret values shorter than this are not looked for in URLs: everything would match.
-const HIDDEN_CHARACTERS_MIN: usize = 4;
 
 /// The connectors whose streams were made for a pull, each connection's latest.
 pub type Made = HashMap<ConnectionKey, (PullId, Arc<Connector>)>;
@@ -103,7 +100,8 @@ impl Sources {
     fn config(&self, connection: &Connection<Active>, connector: &Connector) -> Result<(Value, Vec<Secret<String>>), RunError> {
         let credential = self.connections.credentials().load(connection.key)?;
         let secrets = credential.config_members();
-        let hidden = texts(&secrets);
+        let mut hidden = Vec::new();
+        secrets.values().for_each(|value| add_texts(value, &mut hidden));
         let kept = crate::connection::merged(self.connections.config(connection.key)?, secrets);
         Ok((connector.used_config(kept, &self.clock).map_err(DefinitionError::from)?, hidden))
     }
@@ -193,19 +191,4 @@ fn anchor(connector: &Connector, stream: &str, anchor: &treatment::Anchor) -> An
             pointer.map_or(Anchor::Received, Anchor::Field)
         }
     }
-}
-
-/// The texts of the secret members, however deep.
-fn texts(secrets: &Map<String, Value>) -> Vec<Secret<String>> {
-    fn walk(value: &Value, found: &mut Vec<Secret<String>>) {
-        match value {
-            Value::String(text) if text.len() >= HIDDEN_CHARACTERS_MIN => found.push(Secret::new(text.clone())),
-            Value::Array(items) => items.iter().for_each(|item| walk(item, found)),
-            Value::Object(members) => members.values().for_each(|member| walk(member, found)),
-            _ => {}
-        }
-    }
-    let mut found = Vec::new();
-    secrets.values().for_each(|value| walk(value, &mut found));
-    found
 }

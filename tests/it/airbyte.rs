@@ -1,11 +1,9 @@
 //! `headgate airbyte` as a client of the protocol sees it: the real binary, a loopback application, and lines on standard output.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::Value;
 use serde_json::json;
-use tempfile::TempDir;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::AsyncReadExt;
 use tokio::io::BufReader;
@@ -15,6 +13,9 @@ use tokio::time::Duration;
 use crate::support::http::Asked;
 use crate::support::http::Reply;
 use crate::support::http::Server;
+use crate::support::protocol::Client;
+use crate::support::protocol::READ;
+use crate::support::protocol::Told;
 
 /// Three streams: one with a cursor, one without, one that the application refuses.
 const MANIFEST: &str = r##"
@@ -53,86 +54,6 @@ spec:
 "##;
 
 const KEY: &str = "a-key-of-the-customer";
-
-/// What a command of the protocol came to.
-pub(crate) struct Told {
-    pub(crate) code: Option<i32>,
-    messages: Vec<Value>,
-    text: String,
-    pub(crate) errors: String,
-}
-
-impl Told {
-    pub(crate) fn of_kind(&self, kind: &str) -> Vec<&Value> {
-        self.messages.iter().filter(|message| message["type"] == kind).map(|message| &message[kind.to_lowercase()]).collect()
-    }
-
-    pub(crate) fn data(&self, stream: &str) -> Vec<&Value> {
-        self.of_kind("RECORD").into_iter().filter(|record| record["stream"] == stream).map(|record| &record["data"]).collect()
-    }
-
-    /// The last state of a stream, and the sum of what its states count.
-    pub(crate) fn state(&self, stream: &str) -> (&Value, f64) {
-        let of = self.of_kind("STATE").into_iter().filter(|state| state["stream"]["stream_descriptor"]["name"] == stream);
-        let states: Vec<&Value> = of.collect();
-        let count = states.iter().map(|state| state["sourceStats"]["recordCount"].as_f64().unwrap()).sum();
-        (&states.last().unwrap()["stream"]["stream_state"], count)
-    }
-
-    pub(crate) fn statuses(&self, stream: &str) -> Vec<&str> {
-        let traces =
-            self.of_kind("TRACE").into_iter().filter(|trace| trace["type"] == "STREAM_STATUS").map(|trace| &trace["stream_status"]);
-        traces.filter(|status| status["stream_descriptor"]["name"] == stream).map(|status| status["status"].as_str().unwrap()).collect()
-    }
-
-    pub(crate) fn failures(&self) -> Vec<&Value> {
-        self.of_kind("TRACE").into_iter().filter(|trace| trace["type"] == "ERROR").map(|trace| &trace["error"]).collect()
-    }
-}
-
-/// A folder with the files of a client.
-pub(crate) struct Client {
-    folder: TempDir,
-}
-
-impl Client {
-    pub(crate) fn new(manifest: &str, config: &Value) -> Self {
-        let client = Client { folder: tempfile::tempdir().unwrap() };
-        client.write("manifest.yaml", manifest);
-        client.write("config.json", &config.to_string());
-        client
-    }
-
-    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    pub(crate) fn catalog(&self, streams: &[(&str, &str)]) {
-        let configured = streams.iter().map(|(name, mode)| {
-            let stream = json!({"name": name, "json_schema": {}, "supported_sync_modes": ["full_refresh", "incremental"]});
-            json!({"stream": stream, "sync_mode": mode, "destination_sync_mode": "append"})
-        });
-        self.write("catalog.json", &json!({"streams": configured.collect::<Vec<_>>()}).to_string());
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
-        command.arg("airbyte").args(arguments).args(["--manifest-path", "manifest.yaml", "--allow-loopback"]);
-        command.current_dir(self.folder.path()).env_remove("HEADGATE_LOG").stdin(Stdio::null()).kill_on_drop(true);
-        command
-    }
-
-    pub(crate) async fn tell(&self, arguments: &[&str]) -> Told {
-        let output = self.command(arguments).output().await.unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let messages = text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no message: {line}"))).collect();
-        Told { code: output.status.code(), messages, text, errors: String::from_utf8(output.stderr).unwrap() }
-    }
-}
-
-pub(crate) const READ: [&str; 5] = ["read", "--config", "config.json", "--catalog", "catalog.json"];
 
 /// Orders by day, with a null and over several lines; two items; no answer for the refused stream.
 async fn shop() -> Server {

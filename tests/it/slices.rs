@@ -9,12 +9,12 @@ use serde_json::Value;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::airbyte::Client;
-use crate::airbyte::READ;
-use crate::airbyte::Told;
 use crate::support::http::Asked;
 use crate::support::http::Reply;
 use crate::support::http::Server;
+use crate::support::protocol::Client;
+use crate::support::protocol::READ;
+use crate::support::protocol::Told;
 
 /// Accounts in two pages; their orders by window; details of several accounts at once; labels of accounts and of a list; a feed.
 const MANIFEST: &str = r##"

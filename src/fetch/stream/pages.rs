@@ -347,10 +347,7 @@ impl Page {
     /// The records as emitted; what is no JSON is left out.
     pub fn records(&self) -> impl Iterator<Item = Value> {
         let body = &self.answered.answer.body;
-        self.selection.records.iter().filter_map(|record| match &record.emitted {
-            Some(emitted) => serde_json::from_str(emitted.as_str()).ok(),
-            None => serde_json::from_slice(&body[record.range.clone()]).ok(),
-        })
+        self.selection.records.iter().filter_map(|record| serde_json::from_slice(record.text(body)).ok())
     }
 }
 

@@ -34,6 +34,7 @@ use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::check;
+use crate::telemetry::chain;
 use crate::vault::Vault;
 
 pub use self::limit::Limits;
@@ -307,16 +308,4 @@ pub fn settle_snapshots(ground: &Ground, report: &Report, clock: &Clock) -> bool
         );
     }
     against == 0
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -11,6 +11,7 @@ pub mod mock_provider;
 pub mod oauth_server;
 pub mod outlet;
 pub mod proof;
+pub mod protocol;
 pub mod quickbooks;
 pub mod shipstation;
 pub mod shopify;
