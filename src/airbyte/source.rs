@@ -29,6 +29,7 @@ use crate::fetch::egress::Egress;
 use crate::fetch::grants::own_authenticator;
 use crate::fetch::retry::Policy;
 use crate::fetch::stream::Access;
+use crate::fetch::stream::ConnectionSessions;
 use crate::fetch::stream::Sessions;
 use crate::fetch::stream::StreamOrder;
 use crate::fetch::wait::Waits;
@@ -78,6 +79,8 @@ pub(super) struct Config {
     /// Its secret texts, for whatever is told.
     pub secrets: Vec<Secret<String>>,
     hosts: AllowedHosts,
+    /// What its streams share; it lasts as long as they are read.
+    sessions: Arc<ConnectionSessions>,
 }
 
 impl Source {
@@ -131,6 +134,7 @@ impl Source {
             secrets: secrets(&self.connector, &taken.used),
             hosts: AllowedHosts::parse(self.connector.hosts_known(&taken.used, clock))?,
             connector: self.connector.clone(),
+            sessions: self.sessions.of(&self.permit),
             value: taken.used,
         };
         if self.connector.manifest.depends_on_config() {
@@ -166,7 +170,7 @@ impl Source {
                 access = access.with_tokens(renewer, Vec::new());
             }
         }
-        access = access.with_sessions(self.sessions.of(&self.permit));
+        access = access.with_sessions(config.sessions.clone());
         let rules: Vec<Rule> = connector.treatment.budgets.iter().map(Rule::from).collect();
         Ok(StreamOrder {
             connector: connector.clone(),

@@ -289,6 +289,8 @@ impl Pulls {
     async fn course(&self, course: Course) {
         let Course { connection, order, pull, runs } = course;
         let permit = connection.permit(self.inner.connections.gates());
+        // Held until the last stream is read, so that streams which are read one after another share it too.
+        let _shared = permit.as_ref().ok().map(|permit| self.inner.sources.grants.sessions(permit));
         let (mut failures, order) = (Vec::new(), Arc::new(order));
         let mut readings = runs.into_iter().map(|run| {
             let (pulls, connection, permit, order) = (self.clone(), connection.clone(), permit.clone(), order.clone());

@@ -192,6 +192,7 @@ async fn routers_group_join_and_multiply() {
     let client = Client::new(MANIFEST, &json!({"url": application.url()}));
     let told = read(&client, &[("details", "full_refresh"), ("labels", "full_refresh")], &[]).await;
     assert_eq!(texts(&told, "details", "detail"), BTreeSet::from(["a1", "a2", "a3"]));
+    assert_eq!(application.seen_at("/accounts").len(), 2, "two pages, asked once for both children");
     let asked = application.seen_at("/details");
     let groups: BTreeSet<&str> = asked.iter().map(|asked| asked.parameter("ids").unwrap()).collect();
     assert_eq!(groups, BTreeSet::from(["a1,a2", "a3"]));

@@ -43,7 +43,7 @@ component! {
         request_body_data: Option<Nested> => Request;
         /// What an answer means, and what follows from it.
         error_handler: Option<ErrorHandler>;
-        /// Whether answers are kept for other streams of the same pull. They are asked for anew here, which gives the same records.
+        /// Whether answers are kept for other streams of the same pull that ask the same; those of parents always are.
         use_cache: bool = false;
         /// The properties that the application is asked for, which the manifest puts into the request by its own expressions.
         query_properties: Option<QueryProperties>;

@@ -48,6 +48,7 @@ use crate::fetch::retry::Attempt;
 use crate::fetch::retry::Policy;
 use crate::fetch::retry::attempts;
 use crate::fetch::stream::StreamOrder;
+use crate::fetch::stream::answers::Answers;
 use crate::fetch::stream::session::LegacySession;
 use crate::fetch::stream::session::Login;
 use crate::fetch::stream::session::Session;
@@ -113,6 +114,8 @@ pub(super) struct Asker<'a> {
     /// The scope with the access token that was used last.
     granted: Mutex<Option<(Secret<String>, Scope)>>,
     heeds: bool,
+    /// Whether its answers are kept for other streams that ask the same.
+    keeps: bool,
 }
 
 /// What gives the credential of a request that the configuration does not hold.
@@ -170,12 +173,18 @@ impl<'a> Asker<'a> {
             is_led: [&requester.url, &requester.url_base].into_iter().flatten().any(of_an_answer),
             granted: Mutex::new(None),
             heeds: false,
+            keeps: requester.use_cache,
         })
     }
 
     /// The same, for a caller who does what error handlers demand of the reading; others get an error.
     pub fn heeding(self) -> Self {
         Asker { heeds: true, ..self }
+    }
+
+    /// The same, for a stream that others have for a parent: it is asked once for all of them.
+    pub fn keeping(self) -> Self {
+        Asker { keeps: true, ..self }
     }
 
     /// As [`Asker::new`], for a login.
@@ -274,6 +283,12 @@ impl<'a> Asker<'a> {
             hosts = hosts.and(&AllowedHosts::of_urls([&request.url]));
             (request.hidden, request.credential_hosts) = (Vec::new(), None);
         }
+        // A gate that is closed says so where requests are sent.
+        let key = if self.keeps && !order.permit.is_cancelled() { Answers::key(&request) } else { None };
+        let answers = order.access.sessions().answers();
+        if let Some(answer) = key.as_ref().and_then(|key| answers.find(key)) {
+            return Ok(answer);
+        }
         let waiting = order.activity.waiting(Wait::Budget);
         let counted = self.calls.as_ref().map(|calls| (calls, request.sent_url(), request.header_map(true).unwrap_or_default()));
         if let Some((calls, url, headers)) = &counted {
@@ -289,6 +304,9 @@ impl<'a> Asker<'a> {
             order.budget.observe_call(calls, &Call { method: &request.method, url, headers }, answer.status, &answer.headers);
         }
         order.budget.observe(order.permit.owner(), answer.status, &answer.headers);
+        if let Some(key) = key {
+            answers.keep(key, &answer);
+        }
         Ok(answer)
     }
 

@@ -6,6 +6,7 @@
 //! as one.
 
 mod access;
+mod answers;
 mod ask;
 mod job;
 mod pages;

@@ -182,7 +182,7 @@ impl<'a> Parent<'a> {
         let own = if is_kept { state_of::parent(state, parent.stream.declared(), scope).map_err(failed)? } else { None };
         let Opened { stream, state: own } = open(&parent.stream, own, scope, order.clock.now()).map_err(failed)?;
         Ok(Parent {
-            source: Source::new(order, stream, scope.clone(), own.as_ref())?,
+            source: Source::new(order, stream, scope.clone(), own.as_ref())?.of_parent(),
             rule: ParentRule::new(parent, scope).map_err(failed)?,
             is_kept,
         })

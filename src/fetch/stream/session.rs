@@ -36,6 +36,7 @@ use crate::fetch::stream::StreamOrder;
 use crate::ids::ConnectionKey;
 use crate::secret::Secret;
 
+use super::answers::Answers;
 use super::ask::Asker;
 use super::ask::Page;
 
@@ -52,10 +53,11 @@ struct Present {
     sessions: Weak<ConnectionSessions>,
 }
 
-/// What all who read one connection share: the sessions, by what they log in with, and the room for jobs.
+/// What all who read one connection share: the sessions, by what they log in with, answers, and the room for jobs.
 #[derive(Debug, Default)]
 pub struct ConnectionSessions {
     sessions: Mutex<HashMap<Digest, Arc<Session>>>,
+    answers: Answers,
     /// Room for asynchronous jobs.
     job_slots: OnceLock<Arc<Semaphore>>,
 }
@@ -92,6 +94,11 @@ impl Sessions {
 impl ConnectionSessions {
     fn session(&self, key: Digest) -> Arc<Session> {
         Arc::clone(locked(&self.sessions).entry(key).or_default())
+    }
+
+    /// The answers that several streams ask for.
+    pub(super) fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// Room for as many asynchronous jobs of the connection as may run at a time.

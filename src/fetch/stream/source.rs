@@ -83,6 +83,11 @@ impl<'a> Source<'a> {
         })
     }
 
+    /// The same, as a parent of others.
+    pub fn of_parent(self) -> Self {
+        Source { asker: self.asker.keeping(), ..self }
+    }
+
     /// What has been read of it.
     pub fn progress(&self) -> MutexGuard<'_, Progress<'a>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
