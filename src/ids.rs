@@ -225,6 +225,11 @@ pub struct ConnectionKey {
 }
 
 impl ConnectionKey {
+    /// What is a tenant's own and no connection's stands under connection number zero, which no connection has.
+    pub fn of_tenant(tenant: u32) -> Self {
+        ConnectionKey { tenant, connection: 0 }
+    }
+
     /// Tenant, then connection, big-endian: the order of bytes is the order of numbers.
     pub fn to_bytes(self) -> [u8; 8] {
         let mut bytes = [0; 8];

@@ -111,7 +111,12 @@ impl Scope {
 
     /// The steps of its sweep, in their order. Of the tables the index of records is first: what the certificate commits to.
     pub(super) fn steps(&self) -> Vec<Step> {
-        let removed = TABLES.iter().copied().filter(|table| table.erasure() == Erasure::Removed);
+        let is_removed = |table: &Table| match table.erasure() {
+            Erasure::Removed => true,
+            Erasure::RemovedOfTenant => matches!(self, Scope::Tenant { .. }),
+            _ => false,
+        };
+        let removed = TABLES.iter().copied().filter(is_removed);
         let rows = std::iter::once(Table::Records).chain(removed.filter(|table| *table != Table::Records)).map(Step::Rows);
         let own = match self {
             Scope::Connection { .. } => vec![],
@@ -125,7 +130,7 @@ impl Scope {
         let rows = TABLES.iter().filter_map(|table| match (table.erasure(), self) {
             (Erasure::Kept(why), _) | (Erasure::KeptOfTenant(why), Scope::Tenant { .. }) => Some((table.name().to_owned(), why)),
             (Erasure::KeptOfTenant(_), Scope::Connection { .. }) => None,
-            (Erasure::Removed | Erasure::RemovedWithTenant | Erasure::Unrelated, _) => None,
+            (Erasure::Removed | Erasure::RemovedOfTenant | Erasure::RemovedWithTenant | Erasure::Unrelated, _) => None,
         });
         let files = [
             ("sealed remains in the engine's files", "ciphertext whose keys are destroyed; gone with the next `store compact`"),

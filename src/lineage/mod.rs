@@ -4,6 +4,7 @@
 //! index entry, which names the newest version; each version names the one before.
 
 mod block;
+mod change;
 pub(crate) mod reader;
 mod rows;
 mod volume;
@@ -13,6 +14,8 @@ pub use self::block::Entry;
 pub use self::block::Placement;
 pub use self::block::RECORDS_PER_BLOCK;
 pub use self::block::block_aad;
+pub use self::change::ChangeRow;
+pub use self::change::TombstoneRow;
 pub use self::reader::LineageError;
 pub use self::reader::Reader;
 pub use self::reader::RecordPage;
@@ -31,6 +34,9 @@ pub use self::volume::Volume;
 
 use crate::store::check::RowCheck;
 
+/// Keyed hashes that one row holds at most: 16 KB of them.
+pub const HASHES_PER_ROW: usize = 1000;
+
 /// How a scrub reads the rows of records, pages and runs back.
 pub fn row_checks() -> Vec<RowCheck> {
     vec![
@@ -42,5 +48,7 @@ pub fn row_checks() -> Vec<RowCheck> {
         RowCheck::of::<RunRow>(),
         RowCheck::of::<RunIdRow>(),
         RowCheck::of::<PullRow>(),
+        RowCheck::of::<ChangeRow>(),
+        RowCheck::of::<TombstoneRow>(),
     ]
 }

@@ -11,7 +11,9 @@ pub enum Erasure {
     Removed,
     /// Kept; the text is the reason that the certificate gives.
     Kept(&'static str),
-    /// The tenant's own, and removed with the tenant.
+    /// Keys begin with the tenant alone: removed by the sweep of the tenant, and by no other.
+    RemovedOfTenant,
+    /// The tenant's own, found by other keys, and removed with the tenant.
     RemovedWithTenant,
     /// The tenant's own, and kept when the tenant is erased; the text is the reason that the certificate gives.
     KeptOfTenant(&'static str),
@@ -89,6 +91,10 @@ tables! {
     Records = b'I', "records", Erasure::Removed;
     /// t c h16 s h16 -> nothing: a record under a business key.
     BusinessKeys = b'B', "business keys", Erasure::Removed;
+    /// t number -> what happened to records: a page that brought versions, deletions at the source, erasures.
+    Changes = b'h', "changes", Erasure::RemovedOfTenant;
+    /// t c s h16 -> that up to a thousand records were there and are erased.
+    Tombstones = b'z', "tombstones", Erasure::Kept("that records were there, and by which erasure they went: hashes whose key is destroyed");
     /// t c run -> a run and its counters.
     Runs = b'R', "runs", Erasure::Kept("the integration log: counts, times and errors of runs; no payload");
     /// run id -> t c.

@@ -13,6 +13,9 @@ use crate::store::row;
 /// Rows that depend on the number that the log gives to an audit leaf of the same unit.
 pub(super) type Follow = Box<dyn FnOnce(u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> + Send>;
 
+/// A row whose key or value holds the number of the unit that brings it.
+pub(super) type Numbered = Box<dyn FnOnce(u64) -> Option<(Vec<u8>, Vec<u8>)> + Send>;
+
 /// One atomic write. Built by its acts, applied by [`crate::store::Store::commit`].
 #[derive(Default)]
 pub struct Unit {
@@ -22,6 +25,7 @@ pub struct Unit {
     pub(super) expectations: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     pub(super) leaves: Vec<Vec<u8>>,
     pub(super) follows: Vec<(usize, Follow)>,
+    pub(super) numbered: Vec<Numbered>,
     pub(super) blocks: Vec<Blocks>,
     malformed: Option<StoreError>,
 }
@@ -116,6 +120,16 @@ impl Unit {
         });
         self.follows.push((self.leaves.len(), follow));
         self.leaves.push(leaf);
+        self
+    }
+
+    /// Puts a row that is made with the unit's number. Numbers rise in the order in which units are applied and are never used
+    /// twice, so rows under them are a log: who has read one up to a number has missed nothing before it.
+    pub fn put_numbered<R: Row>(&mut self, make: impl FnOnce(u64) -> (R::Key, R) + Send + 'static) -> &mut Self {
+        self.numbered.push(Box::new(move |number| {
+            let (key, row) = make(number);
+            row::value_bytes(&row).ok().map(|value| (row::key_bytes::<R>(&key), value))
+        }));
         self
     }
 

@@ -239,13 +239,15 @@ impl Writer {
         for ((requirement, _), state) in cells.iter().zip(&held) {
             requirement.check(state)?;
         }
-        let brings_rows = !(unit.rows.is_empty() && unit.follows.is_empty() && unit.openings.is_empty());
+        let brings_rows = !(unit.rows.is_empty() && unit.follows.is_empty() && unit.numbered.is_empty() && unit.openings.is_empty());
         let mut rows = unit.rows;
         let mut tree = self.tree.clone();
         let first_leaf = append(&mut tree, &unit.leaves, &mut rows);
         for (leaf, follow) in unit.follows {
             rows.extend(follow(first_leaf + leaf as u64));
         }
+        let numbered = unit.numbered.into_iter().filter_map(|make| make(self.units + 1));
+        rows.extend(numbered.map(|(key, value)| (key, Some(value))));
         for (owner, epoch) in &unit.openings {
             let row = GateState { epoch: *epoch, open: true };
             rows.push((row::key_bytes::<GateState>(owner), Some(row::value_bytes(&row)?)));

@@ -164,6 +164,23 @@ impl Vault {
         Ok(Arc::clone(&self.held(owner)?.keys))
     }
 
+    /// What can be done with the key of what is a tenant's own ([`ConnectionKey::of_tenant`]): artifacts, the graph of its jobs. It is
+    /// made at its first use, and is destroyed with the tenant's.
+    ///
+    /// # Errors
+    /// [`VaultError::Destroyed`] for a tenant that was erased, [`VaultError::NoKey`] for one that never was.
+    pub fn tenant_keys(&self, tenant: u32) -> Result<Arc<ConnectionKeys>, VaultError> {
+        let owner = ConnectionKey::of_tenant(tenant);
+        match self.connection(owner) {
+            Err(VaultError::NoKey { what: "connection", .. }) => match self.connection_create(owner) {
+                // Somebody else made it in between.
+                Ok(()) | Err(VaultError::Taken { .. }) => self.connection(owner),
+                Err(error) => Err(error),
+            },
+            keys => keys,
+        }
+    }
+
     /// Every slot of the keyring that holds something.
     ///
     /// # Errors
