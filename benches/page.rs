@@ -101,7 +101,7 @@ impl Desk {
                 let content = half(self.keys.index_hmac(&[b"content", &digest.to_bytes()]));
                 unit.put(&(OWNER, (1, hash)), &RecordRow { version: 1, location, content });
             }
-            let facts = if lineage { record_facts(record, digest, self.facts.exchange.received_at) } else { no_facts(digest) };
+            let facts = if lineage { record_facts(record, self.facts.exchange.received_at) } else { no_facts() };
             let raw = masked.map_or(raw, |masked| Bytes::from(masked.raw));
             block.push(Entry { facts, previous: None, hash, raw, patch: Bytes::new() });
         }
@@ -143,6 +143,7 @@ fn facts(body: &[u8], now: Timestamp, entropy: &Entropy) -> PageFacts {
             response_sha256: Digest::of(body),
             bytes: body.len() as u64,
             request_id: None,
+            credential: Some(1),
         },
         partition: None,
         cursor: None,
@@ -156,10 +157,11 @@ fn facts(body: &[u8], now: Timestamp, entropy: &Entropy) -> PageFacts {
         ignored: 0,
         coerced: 0,
         coerced_keys: 0,
+        entry: Some(1),
     }
 }
 
-fn record_facts(record: &Extracted, digest: Digest, delete_after: Timestamp) -> RecordFacts {
+fn record_facts(record: &Extracted, delete_after: Timestamp) -> RecordFacts {
     RecordFacts {
         pointer: record.pointer.clone(),
         primary_key: JsonText::of(&serde_json::json!([7_000_000])),
@@ -167,15 +169,14 @@ fn record_facts(record: &Extracted, digest: Digest, delete_after: Timestamp) -> 
         previous: None,
         transformations: Vec::new(),
         masks: Vec::new(),
-        content_digest: digest,
         delete_after,
     }
 }
 
 /// As little as the form allows.
-fn no_facts(digest: Digest) -> RecordFacts {
+fn no_facts() -> RecordFacts {
     let nothing = Extracted { range: 0..0, pointer: String::new() };
-    RecordFacts { primary_key: JsonText::of(&serde_json::json!([])), ..record_facts(&nothing, digest, Timestamp::UNIX_EPOCH) }
+    RecordFacts { primary_key: JsonText::of(&serde_json::json!([])), ..record_facts(&nothing, Timestamp::UNIX_EPOCH) }
 }
 
 fn run() -> RunId {

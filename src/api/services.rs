@@ -161,6 +161,15 @@ pub struct RecordFilter {
     pub kind: Option<String>,
 }
 
+/// Which origin of a record is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OriginQuestion {
+    /// Of this version; the newest where none is named.
+    pub version: Option<u32>,
+    /// Whether the audit entry's place in the log is to be proven.
+    pub proof: bool,
+}
+
 /// A question about what stands around a node.
 #[derive(Debug, Clone)]
 pub struct GraphQuestion {
@@ -191,7 +200,17 @@ pub trait Records: Send + Sync {
         version: Option<u32>,
     ) -> Reply<'a, wire::record::Record>;
     /// The exact origin of a record.
-    fn origin<'a>(&'a self, by: &'a Principal, id: RecordId) -> Reply<'a, wire::lineage::Origin>;
+    fn origin<'a>(&'a self, by: &'a Principal, id: RecordId, question: OriginQuestion) -> Reply<'a, wire::lineage::Origin>;
+    /// Its operational view, or one field, derived anew: a reading of payload. `asked` is the version and the field.
+    fn explain<'a>(
+        &'a self,
+        by: &'a Principal,
+        purpose: Option<Purpose>,
+        id: RecordId,
+        asked: (Option<u32>, Option<String>),
+    ) -> Reply<'a, wire::lineage::Explanation>;
+    /// What the fields of a stream are made of.
+    fn fields<'a>(&'a self, by: &'a Principal, connection: ConnectionId, stream: String) -> Reply<'a, wire::lineage::StreamFields>;
     /// What stands around a node.
     fn graph<'a>(&'a self, by: &'a Principal, question: GraphQuestion) -> Reply<'a, wire::lineage::Graph>;
     /// Everything of a tenant that carries a business key.

@@ -160,6 +160,7 @@ impl Source {
 /// An access token for one request.
 pub struct Grant {
     token: Secret<String>,
+    generation: u64,
     after_refusal: bool,
 }
 
@@ -167,6 +168,11 @@ impl Grant {
     /// The access token. Where it goes is the manifest's business.
     pub fn token(&self) -> &Secret<String> {
         &self.token
+    }
+
+    /// The generation of the credential that it is part of.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 }
 
@@ -279,7 +285,7 @@ impl Renewer {
         }
         // Not judged again: an application that issues tokens without a lifetime would be asked for ever.
         let (_, held) = self.held().await?;
-        with_access_token(&held).map(|tokens| granted(tokens, false)).ok_or_else(|| self.lost("no token was issued"))
+        with_access_token(&held).map(|tokens| granted(tokens, held.generation, false)).ok_or_else(|| self.lost("no token was issued"))
     }
 
     /// A token for the repetition of a request whose token was refused with 401: another caller's newer one, or a renewed
@@ -296,7 +302,7 @@ impl Renewer {
             let (seen, held) = self.held().await?;
             let renewed = with_access_token(&held).filter(|tokens| tokens.access_token.expose() != grant.token.expose());
             if let Some(tokens) = renewed {
-                return Ok(granted(tokens, true));
+                return Ok(granted(tokens, held.generation, true));
             }
             self.renew(seen, Reason::Refused, held.generation).await?;
         }
@@ -330,17 +336,19 @@ impl Renewer {
         let now = self.clock.now();
         let is_due = if self.is_early { tokens.is_due(now) } else { tokens.is_past(now) };
         let wanted = is_due && renewable && held.renewal == Renewal::Settled;
-        (!wanted).then(|| granted(tokens, false))
+        (!wanted).then(|| granted(tokens, held.generation, false))
     }
 
     /// When a due renewal fails without harm, a token that has not ended yet is still good; when its outcome is unknown,
     /// the old one is tried.
     fn fallback(&self, error: AuthorizationError) -> Result<Grant, AuthorizationError> {
         let held = locked(&self.slot.shared).held.clone();
-        let tokens = held.as_deref().and_then(with_access_token);
+        let kept = held.as_deref().and_then(|held| Some((with_access_token(held)?, held.generation)));
         let unknown = matches!(error, AuthorizationError::OutcomeUnknown { .. });
-        match tokens {
-            Some(tokens) if error.is_transient() && (unknown || !tokens.is_past(self.clock.now())) => Ok(granted(tokens, false)),
+        match kept {
+            Some((tokens, generation)) if error.is_transient() && (unknown || !tokens.is_past(self.clock.now())) => {
+                Ok(granted(tokens, generation, false))
+            }
             _ => Err(error),
         }
     }
@@ -496,8 +504,8 @@ fn with_access_token(held: &Held) -> Option<&Tokens> {
     held.tokens.as_ref().filter(|tokens| !tokens.access_token.expose().is_empty())
 }
 
-fn granted(tokens: &Tokens, after_refusal: bool) -> Grant {
-    Grant { token: tokens.access_token.duplicate(), after_refusal }
+fn granted(tokens: &Tokens, generation: u64, after_refusal: bool) -> Grant {
+    Grant { token: tokens.access_token.duplicate(), generation, after_refusal }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -2,6 +2,7 @@
 //! connector may be loaded from a path.
 
 pub mod catalogue;
+pub mod column;
 pub mod component;
 pub mod configuration;
 pub mod datetime;

@@ -16,6 +16,7 @@ use crate::lineage::block_aad;
 use crate::lineage::reader::first_half;
 use crate::lineage::reader::key_hash;
 use crate::record::Direction;
+use crate::record::Exchange;
 use crate::record::FetchedPage;
 use crate::record::FetchedRecord;
 use crate::record::JsonText;
@@ -53,7 +54,6 @@ struct Fresh<'a> {
     hash: [u8; 16],
     raw: Bytes,
     masks: Vec<Mask>,
-    digest: Digest,
     content: [u8; 16],
     before: Option<RecordRow>,
 }
@@ -133,7 +133,7 @@ fn examine<'a>(
     // The location is set when the record has a block; until then this stands for "in this page".
     let version = before.map_or(1, |row| row.version + 1);
     seen.insert(hash, RecordRow { version, location: Location { page: u64::MAX, block: 0, slot: 0 }, content });
-    Ok(Some(Fresh { fetched, hash, raw, masks, digest, content, before }))
+    Ok(Some(Fresh { fetched, hash, raw, masks, content, before }))
 }
 
 /// The keyed hash of partition and primary key; of the content where a stream has no primary key.
@@ -206,7 +206,6 @@ fn put_record(
         previous: before.map(|row| row.version),
         transformations: record.fetched.transformations.clone(),
         masks: record.masks,
-        content_digest: record.digest,
         delete_after: stream.delete_after(page.exchange.received_at, &record.raw),
     };
     let patch = patch_of(&record.raw, record.fetched)?;
@@ -247,7 +246,7 @@ fn page_facts(stream: &StreamIntake, page: &FetchedPage, number: u64) -> PageFac
         run: Some(stream.run.id),
         owner: connection.key,
         page: number,
-        exchange: page.exchange.clone(),
+        exchange: Exchange { credential: page.exchange.credential.or(Some(stream.run.credential)), ..page.exchange.clone() },
         partition: page.partition.as_ref().map(JsonText::of),
         cursor,
         direction: Direction::Pulled,
@@ -260,6 +259,7 @@ fn page_facts(stream: &StreamIntake, page: &FetchedPage, number: u64) -> PageFac
         ignored: page.ignored,
         coerced: page.coerced,
         coerced_keys: page.coerced_keys,
+        entry: stream.run.entry,
     }
 }
 

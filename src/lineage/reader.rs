@@ -6,7 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::clock::Timestamp;
+use crate::digest::Digest;
 use crate::ids::ConnectionKey;
+use crate::ids::PageId;
 use crate::ids::RecordId;
 use crate::lineage::block;
 use crate::lineage::block::Block;
@@ -21,6 +24,7 @@ use crate::record::PageFacts;
 use crate::record::Patch;
 use crate::record::RecordFacts;
 use crate::record::Tag;
+use crate::record::content_digest;
 use crate::store::Placed;
 use crate::store::RowKey;
 use crate::store::Store;
@@ -69,8 +73,21 @@ pub struct StoredRecord {
 
 impl StoredRecord {
     /// The whole tag.
-    pub fn tag(&self) -> Tag {
-        Tag::join(&self.page, &self.facts)
+    ///
+    /// # Errors
+    /// When what was stored is not JSON any more.
+    pub fn tag(&self) -> Result<Tag, LineageError> {
+        Ok(Tag::join(&self.page, &self.facts, self.content_digest()?))
+    }
+
+    /// The digest of the canonical form of the stored text. It is computed: what is kept of it is the keyed hash in the
+    /// record's row, which tells whether a version is new.
+    ///
+    /// # Errors
+    /// When what was stored is not JSON any more.
+    pub fn content_digest(&self) -> Result<Digest, LineageError> {
+        let damaged = |source| LineageError::Damaged { owner: self.id.owner, page: self.page.page, source: io::Error::other(source) };
+        content_digest(&self.raw).map_err(damaged)
     }
 
     /// The record as the connector emitted it.
@@ -86,6 +103,23 @@ impl StoredRecord {
         }
         let patch: Patch = serde_json::from_slice(&self.patch).map_err(damaged)?;
         patch.apply(raw).map_err(|error| damaged(serde::de::Error::custom(error)))
+    }
+}
+
+/// One version of a record, as its history names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptVersion {
+    /// Its number.
+    pub version: u32,
+    /// The page that brought it.
+    pub page: PageId,
+    /// When that was received.
+    pub received_at: Timestamp,
+}
+
+impl KeptVersion {
+    fn of(record: &StoredRecord) -> Self {
+        KeptVersion { version: record.facts.version, page: record.page.id(), received_at: record.page.exchange.received_at }
     }
 }
 
@@ -129,6 +163,36 @@ impl Reader {
                 _ => return Ok(Some(record)),
             }
         }
+    }
+
+    /// The versions of a record from this one backwards, at most `limit`.
+    ///
+    /// # Errors
+    /// When one does not read back.
+    pub fn history(&self, record: &StoredRecord, limit: usize) -> Result<Vec<KeptVersion>, LineageError> {
+        let mut history = vec![KeptVersion::of(record)];
+        let mut previous = record.previous;
+        while let Some(location) = previous.filter(|_| history.len() < limit) {
+            let Some(record) = self.at(record.id.owner, location)? else { break };
+            history.push(KeptVersion::of(&record));
+            previous = record.previous;
+        }
+        Ok(history)
+    }
+
+    /// Whether what is stored has the content whose keyed hash is in the record's row. Of an older version there is no such hash:
+    /// its seal alone says that it is what was written.
+    ///
+    /// # Errors
+    /// When the connection's keys are gone or the store fails.
+    pub fn content_agrees(&self, record: &StoredRecord) -> Result<bool, LineageError> {
+        let id = record.id;
+        let Some(row) = self.store.get::<RecordRow>(&(id.owner, (id.stream, id.hash)))? else { return Ok(false) };
+        if row.location != record.location {
+            return Ok(true);
+        }
+        let digest = record.content_digest()?.to_bytes();
+        Ok(row.content == first_half(self.vault.connection(id.owner)?.index_hmac(&[b"content", &digest])))
     }
 
     /// The record in a slot.

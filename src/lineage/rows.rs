@@ -164,6 +164,10 @@ pub struct RunRow {
     pub coerced_keys: u64,
     /// Card numbers masked.
     pub masked: u64,
+    /// The generation of the credential that it began with.
+    pub credential: u64,
+    /// The entry of the audit log under which that was unsealed; none until the pull's start is on disk.
+    pub entry: Option<u64>,
     /// What happened, to what, and what to do.
     pub error: Option<String>,
     /// When it began.

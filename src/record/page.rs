@@ -32,6 +32,8 @@ pub struct Exchange {
     pub bytes: u64,
     /// The application's own name for the request, from its answer.
     pub request_id: Option<String>,
+    /// The generation of the credential that it carried; none as long as nobody knows (a connection without tokens).
+    pub credential: Option<u64>,
 }
 
 /// One page of a stream: a body, and the records that were selected from it.

@@ -34,6 +34,17 @@ impl Pointer {
         &self.text
     }
 
+    /// Its steps, unescaped.
+    pub fn steps(&self) -> &[String] {
+        &self.steps
+    }
+
+    /// The pointer of these steps.
+    pub fn of_steps(steps: Vec<String>) -> Self {
+        let text = steps.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect();
+        Self { text, steps }
+    }
+
     /// Whether it can mean more than one value.
     pub fn is_many(&self) -> bool {
         self.steps.iter().any(|step| step == "*")

@@ -173,6 +173,8 @@ pub struct PageFacts {
     pub coerced: u64,
     /// How many of those are part of the primary key.
     pub coerced_keys: u64,
+    /// The entry of the audit log under which the credential was unsealed for the run; none for what came without a run.
+    pub entry: Option<u64>,
 }
 
 /// The part of a tag that is one record's own, in stored form.
@@ -190,8 +192,6 @@ pub struct RecordFacts {
     pub transformations: Vec<String>,
     /// As [`Tag::masks`].
     pub masks: Vec<Mask>,
-    /// As [`Tag::content_digest`].
-    pub content_digest: Digest,
     /// As [`Retention::delete_after`], in whole milliseconds: a number takes a quarter of the text.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub delete_after: Timestamp,
@@ -201,8 +201,8 @@ impl Tag {
     /// Its JSON Schema (draft 2020-12).
     pub const SCHEMA: &'static str = include_str!("../../schemas/tag.schema.json");
 
-    /// The whole tag of a record of a page.
-    pub fn join(page: &PageFacts, record: &RecordFacts) -> Self {
+    /// The whole tag of a record of a page. The digest is that of its stored text: kept nowhere, because the text is.
+    pub fn join(page: &PageFacts, record: &RecordFacts, content_digest: Digest) -> Self {
         Self {
             tenant: page.tenant.clone(),
             connection: page.connection,
@@ -219,7 +219,7 @@ impl Tag {
             transformations: record.transformations.clone(),
             masks: record.masks.clone(),
             schema_digest: page.schema_digest,
-            content_digest: record.content_digest,
+            content_digest,
             consent: page.consent,
             policy_version: page.policy_version.clone(),
             purposes: page.purposes.clone(),
@@ -282,6 +282,7 @@ mod tests {
                 response_sha256: Digest::of(b"{}"),
                 bytes: 2,
                 request_id: Some("req-1".into()),
+                credential: Some(1),
             },
             partition: Some(JsonText::of(&json!({"shop": 1.50}))),
             cursor: Some(JsonText::of(&json!({"updated_at": "2026-11-24"}))),
@@ -295,6 +296,7 @@ mod tests {
             ignored: 0,
             coerced: 0,
             coerced_keys: 0,
+            entry: Some(7),
         };
         let record = RecordFacts {
             pointer: "/orders/0".into(),
@@ -303,7 +305,6 @@ mod tests {
             previous: Some(1),
             transformations: vec!["AddFields".into()],
             masks: vec![Mask { pointer: "/note".into(), reason: MaskReason::PaymentCard }],
-            content_digest: Digest::of(b"{}"),
             delete_after: Timestamp::from_millisecond(at.as_millisecond()).unwrap(),
         };
         (page, record)
@@ -316,7 +317,7 @@ mod tests {
         assert!(jsonschema::draft202012::meta::is_valid(&schema));
         let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
         let (page, record) = facts();
-        let full = serde_json::to_value(Tag::join(&page, &record)).unwrap();
+        let full = serde_json::to_value(Tag::join(&page, &record, Digest::of(b"{}"))).unwrap();
         let unknown = PageFacts {
             kind: None,
             run: None,
@@ -326,7 +327,8 @@ mod tests {
             exchange: Exchange { request_id: None, ..page.exchange.clone() },
             ..page
         };
-        let sparse = serde_json::to_value(Tag::join(&unknown, &RecordFacts { previous: None, masks: vec![], ..record })).unwrap();
+        let sparse =
+            serde_json::to_value(Tag::join(&unknown, &RecordFacts { previous: None, masks: vec![], ..record }, Digest::of(b"{}"))).unwrap();
         for tag in [&full, &sparse] {
             assert!(validator.is_valid(tag), "{:?}", validator.iter_errors(tag).map(|error| error.to_string()).collect::<Vec<_>>());
             for name in tag.as_object().unwrap().keys() {
@@ -345,7 +347,7 @@ mod tests {
         let (page, record) = facts();
         assert_eq!(postcard::from_bytes::<PageFacts>(&postcard::to_stdvec(&page).unwrap()).unwrap(), page);
         assert_eq!(postcard::from_bytes::<RecordFacts>(&postcard::to_stdvec(&record).unwrap()).unwrap(), record);
-        let tag = Tag::join(&page, &record);
+        let tag = Tag::join(&page, &record, Digest::of(b"{}"));
         assert_eq!(serde_json::from_str::<Tag>(&serde_json::to_string(&tag).unwrap()).unwrap(), tag);
     }
 }

@@ -238,7 +238,9 @@ impl Pulls {
         let now = inner.clock.now();
         let pull = PullId::new(now, &inner.entropy);
         let claim = self.claim(&active, pull)?;
-        let runs: Vec<RunRow> = streams.into_iter().map(|stream| row::started(pull, stream, now, &inner.entropy)).collect();
+        let credential = inner.connections.credentials().generation(active.key)?.unwrap_or_default();
+        let started = |stream| row::started(pull, stream, credential, now, &inner.entropy);
+        let mut runs: Vec<RunRow> = streams.into_iter().map(started).collect();
         let mut unit = Unit::default();
         for run in &runs {
             let run_id = run.id.to_bytes();
@@ -249,8 +251,11 @@ impl Pulls {
         entry.object = Some(pull.to_string());
         let mut unsealed = crate::connection::entry(Action::CredentialUnsealed, &actor, &active, now);
         unsealed.object = Some(pull.to_string());
+        unsealed.count = Some(credential);
         unit.audit(entry.to_leaf()).audit(unsealed.to_leaf());
-        inner.store.commit(unit).await?;
+        // The pull's start is the unit's first leaf, the unsealing its second: every page of the runs names that.
+        let unsealed = inner.store.commit(unit).await?.first_leaf + 1;
+        runs.iter_mut().for_each(|run| run.entry = Some(unsealed));
         let course = Course { connection: active, order, pull, runs: runs.clone() };
         let pulls = self.clone();
         inner.tasks.spawn(async move {

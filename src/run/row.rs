@@ -23,7 +23,7 @@ impl Row for RunUnderWayRow {
 }
 
 /// A run at its beginning.
-pub(super) fn started(pull: PullId, stream: String, at: Timestamp, entropy: &Entropy) -> RunRow {
+pub(super) fn started(pull: PullId, stream: String, credential: u64, at: Timestamp, entropy: &Entropy) -> RunRow {
     RunRow {
         id: RunId::new(at, entropy),
         pull,
@@ -39,6 +39,8 @@ pub(super) fn started(pull: PullId, stream: String, at: Timestamp, entropy: &Ent
         coerced: 0,
         coerced_keys: 0,
         masked: 0,
+        credential,
+        entry: None,
         error: None,
         started_at: at,
         ended_at: None,

@@ -147,6 +147,8 @@ impl House {
             coerced: 0,
             coerced_keys: 0,
             masked: 0,
+            credential: 1,
+            entry: None,
             error: None,
             started_at: now,
             ended_at: None,
@@ -200,6 +202,7 @@ fn page(records: &[String], now: headgate::clock::Timestamp) -> FetchedPage {
             response_sha256: Digest::of(body.as_bytes()),
             bytes: body.len() as u64,
             request_id: None,
+            credential: None,
         },
         body: Bytes::from(body),
         partition: None,
@@ -243,11 +246,11 @@ async fn a_record_lives_and_ends() {
     assert_eq!(found.len(), 1);
     let newest = house.reader.record(found[0], None).unwrap().unwrap();
     assert_eq!(newest.data().unwrap()["note"], "changed twice in one page");
-    assert_eq!(newest.tag().previous, Some(2));
+    assert_eq!(newest.tag().unwrap().previous, Some(2));
     assert_eq!((newest.page.filtered, newest.page.ignored, newest.page.coerced, newest.page.coerced_keys), (1, 2, 3, 1));
     let first = house.reader.record(found[0], Some(1)).unwrap().unwrap();
     assert!(!String::from_utf8_lossy(&first.raw).contains("4111 1111"));
-    assert_eq!(first.tag().masks.len(), 1);
+    assert_eq!(first.tag().unwrap().masks.len(), 1);
     assert!(house.reader.record(found[0], Some(4)).unwrap().is_none());
 
     let scope = Scope::Connection(connection.id);
@@ -256,7 +259,7 @@ async fn a_record_lives_and_ends() {
     let repeated = house.revocations.revoke(&scope, None, &Actor::Local).await.unwrap();
     assert_eq!(repeated[0].receipt, stopped[0].receipt);
     let kept = house.reader.record(found[0], None).unwrap().unwrap();
-    assert_eq!(kept.tag().content_digest, newest.tag().content_digest);
+    assert_eq!(kept.tag().unwrap().content_digest, newest.tag().unwrap().content_digest);
 
     let asked = house.erasures.request(house.erasures.plan(connection.id).unwrap(), None, Actor::Local).await.unwrap();
     assert_eq!((asked.counts.records, asked.counts.versions), (100, 102));

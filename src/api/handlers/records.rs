@@ -17,10 +17,13 @@ use crate::api::principal::Principal;
 use crate::api::principal::StatedPurpose;
 use crate::api::problem::Problem;
 use crate::api::services::GraphQuestion;
+use crate::api::services::OriginQuestion;
 use crate::api::services::RecordFilter;
+use crate::api::wire::lineage::Explanation;
 use crate::api::wire::lineage::Graph;
 use crate::api::wire::lineage::KeyMatch;
 use crate::api::wire::lineage::Origin;
+use crate::api::wire::lineage::StreamFields;
 use crate::api::wire::record::Record;
 use crate::ids::RecordId;
 use crate::ids::TenantId;
@@ -68,9 +71,52 @@ pub async fn get(
     api.services.records.get(&by, purpose, id, query.version).await.map(Answer)
 }
 
+/// Which origin of a record.
+#[derive(Debug, Deserialize)]
+pub struct OriginQuery {
+    version: Option<u32>,
+    proof: Option<bool>,
+}
+
 /// `GET /v1/records/{id}/lineage`
-pub async fn origin(State(api): State<Arc<Api>>, by: Principal, Id(id): Id<RecordId>) -> Result<Answer<Origin>, Problem> {
-    api.services.records.origin(&by, id).await.map(Answer)
+pub async fn origin(
+    State(api): State<Arc<Api>>,
+    by: Principal,
+    Id(id): Id<RecordId>,
+    Query(query): Query<OriginQuery>,
+) -> Result<Answer<Origin>, Problem> {
+    let question = OriginQuestion { version: query.version, proof: query.proof.unwrap_or_default() };
+    api.services.records.origin(&by, id, question).await.map(Answer)
+}
+
+/// Which version and field of a record.
+#[derive(Debug, Deserialize)]
+pub struct ExplainQuery {
+    version: Option<u32>,
+    field: Option<String>,
+}
+
+/// `GET /v1/records/{id}/explain`
+pub async fn explain(
+    State(api): State<Arc<Api>>,
+    by: Principal,
+    StatedPurpose(purpose): StatedPurpose,
+    Id(id): Id<RecordId>,
+    Query(query): Query<ExplainQuery>,
+) -> Result<Answer<Explanation>, Problem> {
+    api.services.records.explain(&by, purpose, id, (query.version, query.field)).await.map(Answer)
+}
+
+/// Which stream of which connection.
+#[derive(Debug, Deserialize)]
+pub struct FieldsQuery {
+    connection: String,
+    stream: String,
+}
+
+/// `GET /v1/lineage/fields`
+pub async fn fields(State(api): State<Arc<Api>>, by: Principal, Query(query): Query<FieldsQuery>) -> Result<Answer<StreamFields>, Problem> {
+    api.services.records.fields(&by, id(&query.connection)?, query.stream).await.map(Answer)
 }
 
 /// What is asked about a node.

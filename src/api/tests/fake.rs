@@ -439,8 +439,27 @@ impl Records for Fake {
         done(Ok(self.a_record(purpose)))
     }
 
-    fn origin<'a>(&'a self, _: &'a Principal, record: RecordId) -> Reply<'a, wire::lineage::Origin> {
-        done(Ok(wire::lineage::Origin { record, version: 1, tag: self.a_tag(), inputs: vec![], outputs: vec![] }))
+    fn origin<'a>(&'a self, _: &'a Principal, record: RecordId, _: OriginQuestion) -> Reply<'a, wire::lineage::Origin> {
+        let (tag, inputs, outputs) = (self.a_tag(), vec![], vec![]);
+        done(Ok(wire::lineage::Origin { record, version: Some(1), tag, inputs, outputs, source: None, tombstone: None }))
+    }
+
+    fn explain<'a>(
+        &'a self,
+        _: &'a Principal,
+        _: Option<Purpose>,
+        record: RecordId,
+        _: (Option<u32>, Option<String>),
+    ) -> Reply<'a, wire::lineage::Explanation> {
+        let content = wire::lineage::ContentCheck { digest: "0".repeat(64), agrees: true };
+        let (response, connector) = (json!({}), json!({}));
+        let (fields, transformations) = (vec![], vec![]);
+        done(Ok(wire::lineage::Explanation { record, version: 1, agrees: true, content, response, connector, transformations, fields }))
+    }
+
+    fn fields<'a>(&'a self, by: &'a Principal, connection: ConnectionId, stream: String) -> Reply<'a, wire::lineage::StreamFields> {
+        let found = self.find(by.scope(), connection);
+        done(found.map(|_| wire::lineage::StreamFields { connection, stream, kind: None, fields: vec![], whole: vec![] }))
     }
 
     fn graph<'a>(&'a self, _: &'a Principal, question: GraphQuestion) -> Reply<'a, wire::lineage::Graph> {

@@ -68,6 +68,7 @@ pub struct Template {
     body: Box<Body>,
     names: BTreeSet<String>,
     config_paths: Vec<Vec<String>>,
+    record_paths: Vec<Vec<String>>,
 }
 
 enum Body {
@@ -117,7 +118,10 @@ impl Template {
     /// # Errors
     /// As [`Template::compile`].
     pub fn compile_with(source: &str, place: Place, extra: &[&str]) -> Result<Template, ExpressionError> {
-        let plain = |body| Template { source: source.to_owned(), body: Box::new(body), names: BTreeSet::new(), config_paths: Vec::new() };
+        let plain = |body| {
+            let (config_paths, record_paths) = (Vec::new(), Vec::new());
+            Template { source: source.to_owned(), body: Box::new(body), names: BTreeSet::new(), config_paths, record_paths }
+        };
         if !["{{", "{%", "{#"].iter().any(|open| source.contains(open)) {
             return Ok(plain(Body::Plain));
         }
@@ -144,7 +148,8 @@ impl Template {
                 single(parts)
             }
         };
-        Ok(Template { names: lowered.names, config_paths: lowered.config_paths.into_iter().collect(), ..plain(body) })
+        let (config_paths, record_paths) = (lowered.config_paths.into_iter().collect(), lowered.record_paths.into_iter().collect());
+        Ok(Template { names: lowered.names, config_paths, record_paths, ..plain(body) })
     }
 
     /// The template as written.
@@ -160,6 +165,11 @@ impl Template {
     /// The paths below `config` that it refers to, such as `["credentials", "access_token"]`; `[]` is the configuration as a whole.
     pub fn config_paths(&self) -> &[Vec<String>] {
         &self.config_paths
+    }
+
+    /// The paths below `record` that it refers to; `[]` is the record as a whole.
+    pub fn record_paths(&self) -> &[Vec<String>] {
+        &self.record_paths
     }
 
     /// Whether it uses the top-level name `name`.
@@ -486,6 +496,8 @@ mod tests {
         let template = Template::compile(source, Place::Request).expect("it compiles");
         assert_eq!(template.config_paths(), [vec![], vec!["a".to_owned(), "b".into()], vec!["c".into(), "d".into()], vec!["e".into()]]);
         assert!(template.uses("stream_interval") && !template.uses("stream_slice"));
+        let added = Template::compile("{{ record.a.b or record['c'] }} {{ record }}", Place::AddField).expect("it compiles");
+        assert_eq!(added.record_paths(), [vec![], vec!["a".to_owned(), "b".into()], vec!["c".into()]]);
         assert_eq!(Template::compile("plain", Place::Request).expect("it compiles").plain(), Some("plain"));
     }
 

@@ -209,14 +209,14 @@ impl<'a> Asker<'a> {
         if tries.pause.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
             self.order.activity.retried();
         }
-        let credential = match self.credential().await {
+        let mut credential = match self.credential().await {
             Ok(credential) => credential,
             Err(error) if error.is_transient() => return self.again(number, error, None, tries),
             Err(error) => return Attempt::Failed(error),
         };
         let mut outcome = self.send(page, &credential).await;
         if matches!(&outcome, Ok(incoming) if incoming.status == 401) && self.order.compat == Compat::Safe {
-            outcome = self.after_refusal(page, &credential, outcome).await;
+            outcome = self.after_refusal(page, &mut credential, outcome).await;
         }
         match outcome {
             Ok(incoming) => self.judge(incoming, &credential, number, tries).await,
@@ -248,7 +248,7 @@ impl<'a> Asker<'a> {
     async fn after_refusal(
         &self,
         page: &Page<'_>,
-        credential: &Credential,
+        credential: &mut Credential,
         refusal: Result<Incoming, FetchError>,
     ) -> Result<Incoming, FetchError> {
         if let (Some(session), Some(token)) = (self.session(), &credential.secret) {
@@ -258,8 +258,8 @@ impl<'a> Asker<'a> {
         let Some(grant) = &credential.grant else { return refusal };
         let renewed = self.order.access.refused(grant).await?;
         let secret = renewed.as_ref().map(|grant| grant.token().duplicate()).filter(|_| matches!(self.authority, Authority::Tokens));
-        let credential = Credential { grant: renewed, secret };
-        let again = self.send(page, &credential).await?;
+        *credential = Credential { grant: renewed, secret };
+        let again = self.send(page, credential).await?;
         if let (401, Some(renewed)) = (again.status, &credential.grant) {
             self.order.access.refused(renewed).await?;
         }
@@ -342,7 +342,7 @@ impl<'a> Asker<'a> {
 
     /// What the manifest's handlers make of an answer.
     async fn judge(&self, incoming: Incoming, credential: &Credential, number: u32, tries: &Tries) -> Attempt<Answered> {
-        let exchange = exchange(&incoming, number);
+        let exchange = exchange(&incoming, number, credential.grant.as_ref().map(Grant::generation));
         let pairs = incoming.headers.iter().filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
         let url = exchange.url.split(['?', '#']).next().unwrap_or_default().to_owned();
         let answer = Answer { status: incoming.status, headers: Headers::new(pairs), body: incoming.body.clone(), url };
@@ -434,7 +434,7 @@ fn calls(order: &StreamOrder, scope: &Scope) -> Result<Option<Arc<CallBudget>>, 
 }
 
 /// An exchange as it is recorded.
-fn exchange(incoming: &Incoming, attempt: u32) -> Exchange {
+fn exchange(incoming: &Incoming, attempt: u32, credential: Option<u64>) -> Exchange {
     Exchange {
         method: incoming.method.clone(),
         url: incoming.url_recorded.clone(),
@@ -445,6 +445,7 @@ fn exchange(incoming: &Incoming, attempt: u32) -> Exchange {
         response_sha256: incoming.sha256,
         bytes: incoming.body.len() as u64,
         request_id: incoming.request_id.clone(),
+        credential,
     }
 }
 

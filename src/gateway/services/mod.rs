@@ -12,6 +12,7 @@ mod ground;
 mod keyring;
 mod keys;
 mod problems;
+mod provenance;
 mod records;
 mod revocations;
 mod runs;
@@ -97,7 +98,7 @@ pub fn services(parts: &Parts) -> Services {
         records: Arc::new(records::Records::new(
             store.clone(),
             vault.clone(),
-            (registry(), definitions.clone()),
+            (registry(), definitions.clone(), connectors.clone()),
             parts.reader.clone(),
             (log.clone(), clock.clone()),
         )),

@@ -11,11 +11,14 @@ use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::api::services;
 use crate::api::services::GraphQuestion;
+use crate::api::services::OriginQuestion;
 use crate::api::services::RecordFilter;
 use crate::api::services::Reply;
+use crate::api::wire::lineage::Explanation;
 use crate::api::wire::lineage::Graph;
 use crate::api::wire::lineage::KeyMatch;
 use crate::api::wire::lineage::Origin;
+use crate::api::wire::lineage::StreamFields;
 use crate::api::wire::record::Record;
 use crate::audit::Action;
 use crate::audit::Entry;
@@ -24,6 +27,7 @@ use crate::clock::Clock;
 use crate::connection;
 use crate::connection::Connection;
 use crate::connection::Connections;
+use crate::connection::Connectors;
 use crate::connection::Definitions;
 use crate::connection::State;
 use crate::consent::Purpose;
@@ -33,6 +37,7 @@ use crate::gateway::services::keys;
 use crate::gateway::services::problems::place;
 use crate::gateway::services::shape;
 use crate::gateway::services::visible;
+use crate::ids::ConnectionId;
 use crate::ids::RecordId;
 use crate::ids::TenantId;
 use crate::lineage::LineageError;
@@ -53,9 +58,10 @@ pub struct Records {
     pub(super) store: Store,
     pub(super) connections: Connections,
     pub(super) definitions: Definitions,
+    pub(super) connectors: Connectors,
     pub(super) reader: Reader,
     vault: Arc<Vault>,
-    log: Log,
+    pub(super) log: Log,
     clock: Clock,
 }
 
@@ -64,11 +70,11 @@ impl Records {
     pub fn new(
         store: Store,
         vault: Arc<Vault>,
-        (connections, definitions): (Connections, Definitions),
+        (connections, definitions, connectors): (Connections, Definitions, Connectors),
         reader: Reader,
         (log, clock): (Log, Clock),
     ) -> Self {
-        Records { store, connections, definitions, reader, vault, log, clock }
+        Records { store, connections, definitions, connectors, reader, vault, log, clock }
     }
 
     /// A record within the scope. One whose keys are gone is not there any more, even before the sweep has come to it.
@@ -171,14 +177,35 @@ impl services::Records for Records {
         .boxed()
     }
 
-    fn origin<'a>(&'a self, by: &'a Principal, id: RecordId) -> Reply<'a, Origin> {
+    fn origin<'a>(&'a self, by: &'a Principal, id: RecordId, question: OriginQuestion) -> Reply<'a, Origin> {
         async move {
-            let (connection, stored) = self.stored(by.scope(), id, None)?;
-            let origin = shape::origin(&stored)?;
+            let (connection, stored) = self.stored(by.scope(), id, question.version)?;
+            let origin = self.origin_of(&connection, &stored, question)?;
             self.noted(by, &connection, &[id]).await?;
             Ok(origin)
         }
         .boxed()
+    }
+
+    fn explain<'a>(
+        &'a self,
+        by: &'a Principal,
+        purpose: Option<Purpose>,
+        id: RecordId,
+        (version, field): (Option<u32>, Option<String>),
+    ) -> Reply<'a, Explanation> {
+        async move {
+            let (connection, stored) = self.stored(by.scope(), id, version)?;
+            let purpose = allowed(&connection, purpose)?;
+            let explanation = self.explained(&stored, field.as_deref())?;
+            self.audited(by, &connection, purpose, &[id]).await?;
+            Ok(explanation)
+        }
+        .boxed()
+    }
+
+    fn fields<'a>(&'a self, by: &'a Principal, connection: ConnectionId, stream: String) -> Reply<'a, StreamFields> {
+        async move { self.stream_fields(by.scope(), connection, &stream) }.boxed()
     }
 
     fn graph<'a>(&'a self, by: &'a Principal, question: GraphQuestion) -> Reply<'a, Graph> {

@@ -1,10 +1,8 @@
 //! Stored records as the API shows them.
 
 use serde_json::Value;
-use serde_json::json;
 
 use crate::api::problem::Problem;
-use crate::api::wire::lineage::Origin;
 use crate::api::wire::record::Record;
 use crate::connection::Definitions;
 use crate::lineage::StoredRecord;
@@ -24,19 +22,7 @@ pub fn record(definitions: &Definitions, stored: &StoredRecord) -> Result<Record
 
 /// The whole tag.
 pub fn tag(stored: &StoredRecord) -> Result<Value, Problem> {
-    serde_json::to_value(stored.tag()).map_err(Problem::internal)
-}
-
-/// Where a record came from, step by step from the response back to the consent.
-pub fn origin(stored: &StoredRecord) -> Result<Origin, Problem> {
-    let tag = tag(stored)?;
-    let of = |noun: &str, id: &Value| json!({ "type": noun, "id": id });
-    let mut inputs = vec![of("page", &tag["page"]["id"])];
-    if !tag["run"].is_null() {
-        inputs.push(of("run", &tag["run"]));
-    }
-    inputs.extend([of("connection", &tag["connection"]), of("consent", &tag["consent"])]);
-    Ok(Origin { record: stored.id, version: stored.facts.version, tag, inputs, outputs: Vec::new() })
+    serde_json::to_value(stored.tag()?).map_err(Problem::internal)
 }
 
 /// The view that the definition's mapping gives of the record: of the definition that read it, not of a later one. None

@@ -31,9 +31,13 @@ impl Printer<'_> {
     }
 
     fn node(&mut self, out: &mut String, expression: &Expr<'_>) -> Result<(), ExpressionError> {
-        let path = config_path(expression);
+        let path = path_read(expression);
         let inner = std::mem::replace(&mut self.inside_path, path.is_some());
-        self.done.config_paths.extend(path.filter(|_| !inner));
+        match path.filter(|_| !inner) {
+            Some(("config", path)) => drop(self.done.config_paths.insert(path)),
+            Some((_, path)) => drop(self.done.record_paths.insert(path)),
+            None => {}
+        }
         match expression {
             // Jinja2's handle on the template's blocks, of which expressions have none.
             Expr::Var(var) if var.id == "self" => out.push_str("{}"),
@@ -293,15 +297,15 @@ impl Printer<'_> {
     }
 }
 
-/// The path below `config` that `expression` reads, when it is spelled out.
-fn config_path(expression: &Expr<'_>) -> Option<Vec<String>> {
-    let step = |base: &Expr<'_>, key: &str| {
-        let mut path = config_path(base)?;
+/// The path below `config` or `record` that `expression` reads, when it is spelled out.
+fn path_read<'a>(expression: &Expr<'a>) -> Option<(&'a str, Vec<String>)> {
+    let step = |base: &Expr<'a>, key: &str| {
+        let (root, mut path) = path_read(base)?;
         path.push(key.to_owned());
-        Some(path)
+        Some((root, path))
     };
     match expression {
-        Expr::Var(var) if var.id == "config" => Some(Vec::new()),
+        Expr::Var(var) if matches!(var.id, "config" | "record") => Some((var.id, Vec::new())),
         Expr::GetAttr(attribute) => step(&attribute.expr, attribute.name),
         Expr::GetItem(item) => match &item.subscript_expr {
             Expr::Const(key) => step(&item.expr, key.value.as_str()?),

@@ -28,6 +28,8 @@ pub(super) struct Lowered {
     pub(super) names: BTreeSet<String>,
     /// The paths below `config` that it reads.
     pub(super) config_paths: BTreeSet<Vec<String>>,
+    /// The paths below `record` that it reads.
+    pub(super) record_paths: BTreeSet<Vec<String>>,
 }
 
 /// A part of a template without statements.
