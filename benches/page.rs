@@ -99,7 +99,7 @@ impl Desk {
             let hash = half(self.keys.index_hmac(&[b"record", &(number as u64).to_be_bytes()]));
             if lineage {
                 let content = half(self.keys.index_hmac(&[b"content", &digest.to_bytes()]));
-                unit.put(&(OWNER, (1, hash)), &RecordRow { version: 1, location, content });
+                unit.put(&(OWNER, (1, hash)), &RecordRow { version: 1, location, content, deleted: None });
             }
             let facts = if lineage { record_facts(record, self.facts.exchange.received_at) } else { no_facts() };
             let raw = masked.map_or(raw, |masked| Bytes::from(masked.raw));

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::lineage::BusinessKeyRow;
+use crate::lineage::ChangeRow;
 use crate::lineage::Entry;
 use crate::lineage::Location;
 use crate::lineage::PageRow;
@@ -123,7 +124,8 @@ fn examine<'a>(
     };
     stream.run.masked += masks.len() as u64;
     match before {
-        Some(row) if row.content == content => {
+        // One that comes back as it was is a version more, so that its going and its coming are both told.
+        Some(row) if row.content == content && row.deleted.is_none() => {
             stream.run.unchanged += 1;
             return Ok(None);
         }
@@ -132,7 +134,7 @@ fn examine<'a>(
     }
     // The location is set when the record has a block; until then this stands for "in this page".
     let version = before.map_or(1, |row| row.version + 1);
-    seen.insert(hash, RecordRow { version, location: Location { page: u64::MAX, block: 0, slot: 0 }, content });
+    seen.insert(hash, RecordRow { version, location: Location { page: u64::MAX, block: 0, slot: 0 }, content, deleted: None });
     Ok(Some(Fresh { fetched, hash, raw, masks, content, before }))
 }
 
@@ -173,6 +175,7 @@ fn store_page(stream: &mut StreamIntake, page: &FetchedPage, fresh: Vec<Fresh<'_
         block_bytes,
     };
     unit.blocks(owner, row.extent, row.offset, sealed).put(&(owner, number), &row);
+    unit.put_numbered(move |unit| ((owner.tenant, unit), ChangeRow::Page { owner, page: number }));
     stream.counters.pages += 1;
     stream.counters.lineage_bytes += u64::from(facts_bytes) + unit.row_bytes(Table::Records) + unit.row_bytes(Table::Pages);
     stream.counters.key_bytes += unit.row_bytes(Table::BusinessKeys);
@@ -192,7 +195,7 @@ fn put_record(
     // The same record twice in one page: the version before is the one just placed.
     let before = placed.get(&record.hash).copied().or(record.before);
     let version = before.map_or(1, |row| row.version + 1);
-    let row = RecordRow { version, location, content: record.content };
+    let row = RecordRow { version, location, content: record.content, deleted: None };
     for (kind, pointer) in &stream.treatment.business_keys {
         for value in KeyClass::Business.values(&record.raw, pointer).unwrap_or_default() {
             let hash = key_hash(&stream.keys, kind, &value);
@@ -210,6 +213,7 @@ fn put_record(
     };
     let patch = patch_of(&record.raw, record.fetched)?;
     stream.counters.records += u64::from(before.is_none());
+    stream.counters.deleted -= u64::from(before.is_some_and(|row| row.deleted.is_some())).min(stream.counters.deleted);
     stream.counters.versions += 1;
     stream.counters.bytes += record.raw.len() as u64;
     let previous = before.map(|row| row.location);

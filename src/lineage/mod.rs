@@ -22,6 +22,7 @@ pub use self::reader::RecordPage;
 pub use self::reader::StoredRecord;
 pub use self::rows::BusinessKeyRow;
 pub use self::rows::CursorRow;
+pub use self::rows::DeletedAtSource;
 pub use self::rows::Location;
 pub use self::rows::PageRow;
 pub use self::rows::PullRow;

@@ -31,6 +31,17 @@ pub struct RecordRow {
     pub location: Location,
     /// A keyed hash of its content digest: tells whether a fetched record is new, and commits to what an erasure removes.
     pub content: [u8; 16],
+    /// Since when the application has it no more; a record that comes back is a new version.
+    pub deleted: Option<DeletedAtSource>,
+}
+
+/// That a run over the whole of a stream did not meet a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedAtSource {
+    /// The run that did not meet it.
+    pub run: RunId,
+    /// When that had read the stream to its end.
+    pub at: Timestamp,
 }
 
 impl Row for RecordRow {
@@ -93,6 +104,8 @@ impl PageRow {
 pub struct StreamRow {
     /// Records that are there.
     pub records: u64,
+    /// Those of them that the application has deleted.
+    pub deleted: u64,
     /// Their versions.
     pub versions: u64,
     /// Pages that brought something.
@@ -154,6 +167,8 @@ pub struct RunRow {
     pub changed: u64,
     /// Records equal to their newest version.
     pub unchanged: u64,
+    /// Records that were there and are no more: not met by a run over the whole of the stream.
+    pub deleted: u64,
     /// Records that the manifest's filter left out.
     pub filtered: u64,
     /// Items that were no records.

@@ -36,6 +36,7 @@ impl Volume {
     fn add(&mut self, row: &StreamRow) {
         let sum = &mut self.streams;
         sum.records += row.records;
+        sum.deleted += row.deleted;
         sum.versions += row.versions;
         sum.pages += row.pages;
         sum.bytes += row.bytes;

@@ -71,6 +71,7 @@ impl Pulls {
             ("new", run.new),
             ("changed", run.changed),
             ("unchanged", run.unchanged),
+            ("deleted", run.deleted),
             ("filtered", run.filtered),
             ("ignored", run.ignored),
             ("coerced", run.coerced),

@@ -142,6 +142,7 @@ impl House {
             new: 0,
             changed: 0,
             unchanged: 0,
+            deleted: 0,
             filtered: 0,
             ignored: 0,
             coerced: 0,

@@ -255,6 +255,7 @@ fn a_run(id: RunId, pull: PullId, connection: ConnectionId, now: Timestamp) -> w
         new: 0,
         changed: 0,
         unchanged: 0,
+        deleted: 0,
         filtered: 0,
         ignored: 0,
         coerced: 0,

@@ -116,6 +116,7 @@ fn shown(connection: ConnectionId, run: RunRow) -> wire::Run {
         new: run.new,
         changed: run.changed,
         unchanged: run.unchanged,
+        deleted: run.deleted,
         filtered: run.filtered,
         ignored: run.ignored,
         coerced: run.coerced,
