@@ -13,7 +13,7 @@
 //! | 6 HTTP, and the Airbyte protocol | [`api`], [`airbyte`] |
 //! | 5 acts | [`connect`], [`run`], [`revocation`], [`erasure`], [`copies`] |
 //! | 4 movement | [`authorization`], [`fetch`], [`intake`] |
-//! | 3 nouns with a life | [`connection`], [`lineage`] |
+//! | 3 nouns with a life | [`connection`], [`lineage`], [`openlineage`] |
 //! | 2 keeping | [`store`], [`vault`], [`audit`] |
 //! | 1 language, pure | [`connector`], [`record`], [`consent`] |
 //! | 0 ground | [`ids`], [`clock`], [`secret`], [`digest`], [`telemetry`], [`merkle`] |
@@ -41,6 +41,7 @@ pub mod ids;
 pub mod intake;
 pub mod lineage;
 pub mod merkle;
+pub mod openlineage;
 pub mod record;
 pub mod revocation;
 pub mod run;

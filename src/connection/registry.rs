@@ -250,18 +250,47 @@ impl Connections {
         Ok(connection)
     }
 
-    /// The next numbers, and the rows that give them away.
-    fn number(&self, tenant: &TenantId, now: Timestamp, unit: &mut Unit) -> Result<ConnectionKey, ConnectionError> {
+    /// The number of a tenant that may have new data, which is made at its first use, with its key.
+    ///
+    /// # Errors
+    /// [`ConnectionError::TenantEnded`] for one whose erasure is approved; when the store or the keyring fails.
+    pub async fn use_tenant(&self, tenant: &TenantId) -> Result<u32, ConnectionError> {
+        if let Some(row) = self.open_tenant(tenant)? {
+            return Ok(row.number);
+        }
+        let _creating = self.creating.lock().await;
+        if let Some(row) = self.open_tenant(tenant)? {
+            return Ok(row.number);
+        }
+        let (before, next) = self.next_numbers()?;
+        let (slug, number, now) = (tenant.as_str().to_owned(), next.tenant, self.clock.now());
+        tokio::task::block_in_place(|| self.vault.tenant_ensure(number))?;
+        let mut unit = Unit::default();
+        let row = TenantRow { number, created_at: now, connections: 0, state: TenantState::Active };
+        unit.expect::<TenantRow>(&slug, None).put(&slug, &row).put(&number, &TenantNameRow(tenant.clone()));
+        unit.expect(&(), before.as_ref()).put(&(), &NumbersRow { tenant: number + 1, ..next });
+        self.store.commit(unit).await?;
+        Ok(number)
+    }
+
+    /// The numbers as they stand, and those that are given away next.
+    fn next_numbers(&self) -> Result<(Option<NumbersRow>, NumbersRow), ConnectionError> {
         let before = self.store.get::<NumbersRow>(&())?;
         // An old copy of the store beside today's keyring must not give a number away twice.
         let used = self.vault.highest_numbers()?;
         // Nor one that the list of stops knows: the list outlives a restore of an older store and keyring.
         let stopped = self.store.highest_stopped();
         let stored = before.unwrap_or(NumbersRow { tenant: 1, connection: 1 });
-        let mut next = NumbersRow {
+        let next = NumbersRow {
             tenant: stored.tenant.max(used.tenant.max(stopped.tenant).saturating_add(1)),
             connection: stored.connection.max(used.connection.max(stopped.connection).saturating_add(1)),
         };
+        Ok((before, next))
+    }
+
+    /// The next numbers, and the rows that give them away.
+    fn number(&self, tenant: &TenantId, now: Timestamp, unit: &mut Unit) -> Result<ConnectionKey, ConnectionError> {
+        let (before, mut next) = self.next_numbers()?;
         let slug = tenant.as_str().to_owned();
         let row = self.open_tenant(tenant)?;
         unit.expect(&slug, row.as_ref());

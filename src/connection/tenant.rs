@@ -10,6 +10,7 @@ use crate::ids::ErasureId;
 use crate::ids::TenantId;
 use crate::store::Row;
 use crate::store::Table;
+use crate::store::Unit;
 
 /// A tenant, under its slug.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +119,16 @@ impl Connections {
             Some(TenantRow { state: TenantState::Active, .. }) | None => Ok(self.store().get::<TenantRow>(&tenant.as_str().to_owned())?),
             Some(row) => Err(ConnectionError::TenantEnded { tenant: tenant.clone(), state: row.state.name() }),
         }
+    }
+
+    /// Lets a unit be written only while the tenant is as it is now, and active.
+    ///
+    /// # Errors
+    /// [`ConnectionError::TenantEnded`] for one whose erasure is approved; when the store fails.
+    pub fn expect_active(&self, tenant: &TenantId, unit: &mut Unit) -> Result<(), ConnectionError> {
+        let row = self.open_tenant(tenant)?;
+        unit.expect(&tenant.as_str().to_owned(), row.as_ref());
+        Ok(())
     }
 
     fn as_known_tenant(&self, row: TenantRow) -> TenantRow {

@@ -64,6 +64,7 @@ use crate::ids::Entropy;
 use crate::intake::Intake;
 use crate::lineage::Reader;
 use crate::lineage::Volume;
+use crate::openlineage::Graph;
 use crate::revocation::RevocationError;
 use crate::revocation::Revocations;
 use crate::run::Pulls;
@@ -190,6 +191,7 @@ impl Gateway {
         let budgets = Arc::new(Budgets::new(budget::Options::default(), clock.clone()));
         let pending = Authorizations::new(store.clone(), vault.clone());
         let ground = Ground {
+            graph: Graph::new(store.clone(), vault.clone(), connections.clone(), clock.clone()),
             store,
             vault,
             log,
@@ -394,6 +396,7 @@ struct Ground {
     log: Log,
     connections: Connections,
     connectors: Connectors,
+    graph: Graph,
     clock: Clock,
     entropy: Entropy,
     metrics: Arc<Metrics>,
@@ -477,6 +480,7 @@ impl Acts {
             vault: ground.vault,
             connections: ground.connections,
             connectors: ground.connectors,
+            graph: ground.graph,
             definitions: self.definitions,
             connecting: self.connecting,
             pulls: self.pulls,

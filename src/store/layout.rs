@@ -93,6 +93,20 @@ tables! {
     BusinessKeys = b'B', "business keys", Erasure::Removed;
     /// t number -> what happened to records: a page that brought versions, deletions at the source, erasures.
     Changes = b'h', "changes", Erasure::RemovedOfTenant;
+    /// t 0 -> the next numbers of a tenant's graph of jobs, and what is counted of it.
+    GraphCounters = b'O', "graph counters", Erasure::Removed;
+    /// t 0 kind h16 -> the number of a node, run or event, found by its name's keyed hash.
+    GraphNames = b'u', "graph names", Erasure::Removed;
+    /// t 0 node part -> what a node is and what it is linked with, sealed.
+    GraphNodes = b'j', "graph nodes", Erasure::Removed;
+    /// t 0 node version part -> the facets of a node, now (version 0) or then, sealed.
+    GraphFacets = b'b', "graph facets", Erasure::Removed;
+    /// t 0 run part -> a run of a job and what its events came to, sealed.
+    GraphRuns = b'y', "graph runs", Erasure::Removed;
+    /// t 0 event part -> an event as it was sent, with its warnings, sealed.
+    GraphEvents = b'e', "graph events", Erasure::Removed;
+    /// t 0 node list order number -> nothing: what stands beside a node, or in one of its lists.
+    GraphEdges = b'E', "graph edges", Erasure::Removed;
     /// t c s h16 -> that up to a thousand records were there and are erased.
     Tombstones = b'z', "tombstones", Erasure::Kept("that records were there, and by which erasure they went: hashes whose key is destroyed");
     /// t c run -> a run and its counters.

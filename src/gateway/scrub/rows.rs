@@ -12,6 +12,7 @@ use crate::authorization;
 use crate::connection;
 use crate::erasure;
 use crate::lineage;
+use crate::openlineage;
 use crate::revocation;
 use crate::run;
 use crate::store;
@@ -24,6 +25,7 @@ fn row_checks() -> Vec<RowCheck> {
         audit::row_checks(),
         connection::row_checks(),
         lineage::row_checks(),
+        openlineage::row_checks(),
         authorization::keeping::row_checks(),
         run::row_checks(),
         revocation::row_checks(),

@@ -34,6 +34,7 @@ use crate::erasure;
 use crate::gateway::scrub::Scrubs;
 use crate::ids::Entropy;
 use crate::lineage::Reader;
+use crate::openlineage::Graph;
 use crate::revocation;
 use crate::run::Pulls;
 use crate::run::Scheduler;
@@ -50,6 +51,8 @@ pub struct Parts {
     pub connections: connection::Connections,
     /// The connectors that can be connected.
     pub connectors: connection::Connectors,
+    /// The graphs of the tenants' own jobs.
+    pub graph: Graph,
     /// The definitions that connections were made with.
     pub definitions: Definitions,
     /// The act of connecting.

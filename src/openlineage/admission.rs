@@ -1,0 +1,430 @@
+//! Taking events in: each once, wholly or not at all, in the order in which they came.
+
+use std::collections::BTreeSet;
+
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::ids::TenantId;
+use crate::openlineage::Event;
+use crate::openlineage::Graph;
+use crate::openlineage::OpenLineageError;
+use crate::openlineage::book::Book;
+use crate::openlineage::book::EventNote;
+use crate::openlineage::draft::Draft;
+use crate::openlineage::event::FullName;
+use crate::openlineage::event::Mention;
+use crate::openlineage::event::Phase;
+use crate::openlineage::head::LATEST_RUNS;
+use crate::openlineage::head::NodeKind;
+use crate::openlineage::link;
+use crate::openlineage::link::OWN;
+use crate::openlineage::link::Told;
+use crate::openlineage::rows::EventRow;
+use crate::openlineage::rows::List;
+use crate::openlineage::rows::Named;
+use crate::openlineage::rows::WHOLE;
+use crate::openlineage::run::RunState;
+use crate::store::StoreError;
+
+/// Events that one unit takes in at most, and the bytes past which it takes no more.
+const UNIT_EVENTS_MAX: usize = 200;
+const UNIT_BYTES_MAX: usize = 2 << 20;
+/// How often a unit is made anew because a connection was made under the tenant meanwhile.
+const ATTEMPTS_MAX: usize = 5;
+/// The source of a dataset that names none.
+pub(super) const SOURCE_DEFAULT: &str = "default";
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admitted {
+    /// It is in the graph, durably, under this number.
+    New {
+        /// Its number in the tenant's graph.
+        number: u64,
+    },
+    /// It had come before, and changes nothing.
+    Known {
+        /// The number that it has.
+        number: u64,
+    },
+}
+
+impl Graph {
+    /// Takes events into a tenant's graph, in their order, and returns when they are durable. The tenant is made at its first
+    /// use. An event whose canonical JSON the tenant has sent before changes nothing.
+    ///
+    /// When this fails, events from the beginning may have been taken in; sending all of them again is right.
+    ///
+    /// # Errors
+    /// [`OpenLineageError::Tenant`] for a tenant that takes nothing new any more, and whatever keeps the store or the keyring.
+    pub async fn admit(&self, tenant: &TenantId, events: &[Event]) -> Result<Vec<Admitted>, OpenLineageError> {
+        let turn = self.turn(tenant);
+        let _turn = turn.lock().await;
+        let number = self.connections.use_tenant(tenant).await?;
+        let keys = tokio::task::block_in_place(|| self.vault.tenant_keys(number))?;
+        let book = Book::new(self.store.clone(), keys);
+        let (mut done, mut attempts) = (Vec::with_capacity(events.len()), 0);
+        while done.len() < events.len() {
+            let mut draft = Draft::begin(&book)?;
+            let mut admitted = Vec::new();
+            for event in events[done.len()..].iter().take(UNIT_EVENTS_MAX) {
+                admitted.push(draft.admit(event, self.clock.now())?);
+                if draft.weight > UNIT_BYTES_MAX {
+                    break;
+                }
+            }
+            if admitted.iter().any(|admitted| matches!(admitted, Admitted::New { .. })) {
+                let mut unit = draft.finish()?;
+                self.connections.expect_active(tenant, &mut unit)?;
+                match self.store.commit(unit).await {
+                    Ok(_) => {}
+                    // A connection of the tenant was made in between: its row is another now.
+                    Err(StoreError::Conflict { .. }) if attempts < ATTEMPTS_MAX => {
+                        attempts += 1;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            done.append(&mut admitted);
+        }
+        // What had come before may be seen before it is on disk.
+        self.store.rows_seen_are_durable().await?;
+        Ok(done)
+    }
+}
+
+impl Draft<'_> {
+    fn admit(&mut self, event: &Event, now: Timestamp) -> Result<Admitted, OpenLineageError> {
+        let hash = self.book.event_hash(&event.canonical);
+        if let Some(number) = self.number(Named::Event, hash)? {
+            return Ok(Admitted::Known { number });
+        }
+        self.counters.events += 1;
+        let number = self.counters.events;
+        self.name(Named::Event, hash, number);
+        let note = EventNote { received_at: now, warnings: event.warnings.clone() };
+        let mut plain = postcard::to_stdvec(&note).map_err(|_| StoreError::Malformed { table: "graph events" })?;
+        plain.extend_from_slice(&event.text);
+        self.weight += plain.len();
+        self.book.write::<EventRow>(&mut self.unit, number, &plain)?;
+
+        let place = match (&event.run, &event.job, &event.dataset) {
+            (None, None, Some(dataset)) => self.of_dataset(event, dataset)?,
+            (None, Some((job, facets)), _) => self.of_job(event, job, facets)?,
+            (Some(_), ..) => self.of_run(event)?,
+            (None, None, None) => None,
+        };
+        let entry = (order(event.time), number);
+        self.edge(WHOLE, List::Events, entry);
+        if let Some(namespace) = place {
+            self.edge(namespace, List::Events, entry);
+        }
+        self.tick(now, Some(event.phase as usize).map(|phase| PHASE_COUNTS[phase]));
+        Ok(Admitted::New { number })
+    }
+
+    /// An event about a dataset: what it says replaces what was said of the dataset itself.
+    fn of_dataset(&mut self, event: &Event, mention: &Mention) -> Result<Option<u32>, OpenLineageError> {
+        let node = self.mention(event, mention)?;
+        let mut told = Told::default();
+        told.outputs.insert(node);
+        self.tell_dataset(event, &mut told, node, mention)?;
+        let is_told = told.is_explicit || told.columns.contains_key(&node);
+        let jobs = self.jobs_of(&told)?;
+        let mut links = if is_told { told.links(|node| jobs.contains(&node)) } else { Vec::new() };
+        links.retain(|link| !link.inputs.is_empty() || link.via.is_some());
+        self.link(node, links)?;
+        self.version(node, None, |facets| facets.at = Some(event.time))?;
+        Ok(Some(self.head(node)?.namespace_node))
+    }
+
+    /// An event about a job: it declares the job, and replaces what was declared.
+    fn of_job(&mut self, event: &Event, name: &FullName, facets: &Map<String, Value>) -> Result<Option<u32>, OpenLineageError> {
+        let job = self.node(NodeKind::Job, &name.namespace, &name.name, event.time)?;
+        self.change(job)?.touch(event.time);
+        let changed = self.merge(job, facets)?;
+        let told = self.tell(event, facets, None)?;
+        let says = event.inputs.is_some() || event.outputs.is_some() || told.is_explicit;
+        if says {
+            let jobs = self.jobs_of(&told)?;
+            self.link(job, told.links(|node| jobs.contains(&node)))?;
+        }
+        if says || changed || self.head(job)?.versions == 0 {
+            self.job_version(job, event, None)?;
+        }
+        Ok(Some(self.head(job)?.namespace_node))
+    }
+
+    /// An event about a run: events of one run add up.
+    fn of_run(&mut self, event: &Event) -> Result<Option<u32>, OpenLineageError> {
+        let Some((id, facets)) = &event.run else { return Ok(None) };
+        let number = self.run(*id, event.time)?;
+        let job = match &event.job {
+            Some((name, facets)) => {
+                let job = self.node(NodeKind::Job, &name.namespace, &name.name, event.time)?;
+                self.change(job)?.touch(event.time);
+                self.merge(job, facets)?;
+                self.begin_run(job, number)?;
+                job
+            }
+            None => self.change_run(number)?.job,
+        };
+        let run = self.change_run(number)?;
+        run.advance(event.phase, event.time);
+        merge(&mut run.facets, facets);
+        if let Some((_, facets)) = &event.job {
+            merge(&mut run.job_facets, facets);
+        }
+        let mut known = std::mem::take(&mut self.change_run(number)?.told);
+        let no_facets = Map::new();
+        let told = self.tell(event, event.job.as_ref().map_or(&no_facets, |(_, facets)| facets), Some(number))?;
+        add_up(&mut known, told);
+        self.change_run(number)?.told = known;
+        if job == 0 {
+            return Ok(None);
+        }
+        if let Some(parent) = facets.get("parent").and_then(|parent| parent.get("job")?.get("name")?.as_str())
+            && self.facets(job)?.parent.as_deref() != Some(parent)
+        {
+            self.change_facets(job)?.parent = Some(parent.to_owned());
+        }
+        self.link_by_run(job, number, event)?;
+        Ok(Some(self.head(job)?.namespace_node))
+    }
+
+    /// Makes a run one of its job's, once.
+    fn begin_run(&mut self, job: u32, number: u32) -> Result<(), OpenLineageError> {
+        let run = self.change_run(number)?;
+        if run.job != 0 {
+            return Ok(());
+        }
+        run.job = job;
+        let entry = (order(run.created_at), u64::from(number));
+        self.edge(job, List::Runs, entry);
+        let head = self.change(job)?;
+        head.runs += 1;
+        head.latest.insert(0, number);
+        head.latest.truncate(LATEST_RUNS);
+        Ok(())
+    }
+
+    /// A completed run says what its job links; one under way only adds to it, and an older one says nothing any more.
+    fn link_by_run(&mut self, job: u32, number: u32, event: &Event) -> Result<(), OpenLineageError> {
+        let run = self.change_run(number)?;
+        let (told, began, state) = (run.told.clone(), run.created_at, run.state);
+        let jobs = self.jobs_of(&told)?;
+        let links = told.links(|node| jobs.contains(&node));
+        let head = self.head(job)?;
+        if links.is_empty() || head.told_at.is_some_and(|newest| newest > began) {
+            return Ok(());
+        }
+        let before = head.links.clone();
+        let after = match state {
+            RunState::Completed => links,
+            _ => {
+                let mut after = before.clone();
+                links.into_iter().for_each(|link| link::add(&mut after, link));
+                after
+            }
+        };
+        if before != after {
+            self.link(job, after)?;
+        }
+        let is_over = matches!(event.phase, Phase::Complete | Phase::Fail | Phase::Abort);
+        if state == RunState::Completed {
+            self.change(job)?.told_at = Some(began);
+        }
+        if is_over {
+            let known = self.change_run(number)?.job_version;
+            if known == 0 && (before != self.head(job)?.links || self.head(job)?.versions == 0) {
+                self.job_version(job, event, Some(number))?;
+            }
+            let version = self.head(job)?.versions;
+            let run = self.change_run(number)?;
+            if run.job_version == 0 {
+                run.job_version = version;
+            }
+        }
+        Ok(())
+    }
+
+    fn job_version(&mut self, job: u32, event: &Event, run: Option<u32>) -> Result<(), OpenLineageError> {
+        let by_run = run.map(|number| self.change_run(number).map(|run| run.id.clone())).transpose()?;
+        let head = self.head(job)?;
+        let (inputs, outputs) = head.datasets();
+        self.version(job, None, |facets| {
+            (facets.by_run, facets.at, facets.inputs, facets.outputs) = (by_run, Some(event.time), inputs, outputs);
+        })?;
+        Ok(())
+    }
+
+    /// What an event tells about datasets, each of which is made and gets its facets.
+    fn tell(&mut self, event: &Event, job_facets: &Map<String, Value>, run: Option<u32>) -> Result<Told, OpenLineageError> {
+        let mut told = Told::default();
+        for mention in event.inputs.iter().flatten() {
+            let node = self.mention(event, mention)?;
+            told.inputs.insert(node);
+            self.tell_dataset(event, &mut told, node, mention)?;
+            if self.head(node)?.versions == 0 {
+                self.version(node, None, |facets| facets.at = Some(event.time))?;
+            }
+            let version = self.head(node)?.versions;
+            if let Some(run) = run {
+                let part = self.change_run(run)?.inputs.entry(node).or_default();
+                part.version = if part.version == 0 { version } else { part.version };
+                merge(&mut part.facets, &mention.of_run);
+            }
+        }
+        for mention in event.outputs.iter().flatten() {
+            let node = self.mention(event, mention)?;
+            told.outputs.insert(node);
+            self.tell_dataset(event, &mut told, node, mention)?;
+            if let Some(run) = run {
+                self.output_version(event, node, run, &mention.of_run)?;
+            } else if self.head(node)?.versions == 0 {
+                self.version(node, None, |facets| facets.at = Some(event.time))?;
+            }
+        }
+        if let Some(facet) = lineage_of(job_facets) {
+            told.is_explicit = true;
+            for entry in facet.get("entries").and_then(Value::as_array).into_iter().flatten() {
+                let Some(target) = self.party(event, entry)? else { continue };
+                let sources = self.sources(event, entry)?;
+                told.explicit.entry(target).or_default().extend(sources);
+            }
+        }
+        Ok(told)
+    }
+
+    /// A run makes one version of each of its outputs, which its later events complete.
+    fn output_version(&mut self, event: &Event, node: u32, run: u32, of_run: &Map<String, Value>) -> Result<(), OpenLineageError> {
+        let (id, known) = {
+            let run = self.change_run(run)?;
+            (run.id.clone(), run.outputs.get(&node).map(|part| part.version).filter(|version| *version > 0))
+        };
+        let version = self.version(node, known, |facets| (facets.by_run, facets.at) = (Some(id), Some(event.time)))?;
+        let part = self.change_run(run)?.outputs.entry(node).or_default();
+        part.version = version;
+        merge(&mut part.facets, of_run);
+        Ok(())
+    }
+
+    /// The dataset that is mentioned, with what the mention says of it.
+    fn mention(&mut self, event: &Event, mention: &Mention) -> Result<u32, OpenLineageError> {
+        let node = self.node(NodeKind::Dataset, &mention.name.namespace, &mention.name.name, event.time)?;
+        self.change(node)?.touch(event.time);
+        self.merge(node, &mention.facets)?;
+        let source = self.facets(node)?.text("dataSource", "name").unwrap_or(SOURCE_DEFAULT).to_owned();
+        let uri = self.facets(node)?.text("dataSource", "uri").map(str::to_owned);
+        let source = self.node(NodeKind::Source, "", &source, event.time)?;
+        if let Some(uri) = uri
+            && self.facets(source)?.declared.get("connectionUrl").and_then(Value::as_str) != Some(uri.as_str())
+        {
+            self.change_facets(source)?.declared.insert("connectionUrl".into(), uri.into());
+            self.change(source)?.touch(event.time);
+        }
+        Ok(node)
+    }
+
+    /// What the facets of a mentioned dataset tell about where it comes from.
+    fn tell_dataset(&mut self, event: &Event, told: &mut Told, node: u32, mention: &Mention) -> Result<(), OpenLineageError> {
+        if let Some(columns) = mention.facets.get("columnLineage") {
+            let inputs = columns.get("fields").and_then(Value::as_object).into_iter().flat_map(Map::values);
+            let inputs = inputs.filter_map(|field| field.get("inputFields")?.as_array()).flatten();
+            let whole = columns.get("dataset").and_then(Value::as_array).into_iter().flatten();
+            let mut from = BTreeSet::new();
+            for input in inputs.chain(whole) {
+                if let Some(name) = full_name(input) {
+                    from.insert(self.node(NodeKind::Dataset, &name.namespace, &name.name, event.time)?);
+                }
+            }
+            self.columns(node, from.clone())?;
+            if told.outputs.contains(&node) && !from.is_empty() {
+                told.columns.insert(node, from);
+            }
+        }
+        if let Some(facet) = lineage_of(&mention.facets) {
+            told.is_explicit = true;
+            let sources = self.sources(event, facet)?;
+            told.explicit.entry(node).or_default().extend(sources);
+        }
+        Ok(())
+    }
+
+    /// The sources of an entry, its fields' included.
+    fn sources(&mut self, event: &Event, entry: &Value) -> Result<BTreeSet<u32>, OpenLineageError> {
+        let inputs = |value: &'_ Value| value.get("inputs").and_then(Value::as_array).cloned().unwrap_or_default();
+        let fields = entry.get("fields").and_then(Value::as_object).into_iter().flat_map(Map::values).flat_map(inputs);
+        let mut sources = BTreeSet::new();
+        for source in inputs(entry).into_iter().chain(fields.collect::<Vec<_>>()) {
+            sources.extend(self.party(event, &source)?);
+        }
+        Ok(sources)
+    }
+
+    /// A dataset or job that a lineage facet names; [`OWN`] for the event's own job.
+    fn party(&mut self, event: &Event, value: &Value) -> Result<Option<u32>, OpenLineageError> {
+        let kind = match value.get("type").and_then(Value::as_str) {
+            Some("JOB") => NodeKind::Job,
+            _ => NodeKind::Dataset,
+        };
+        match full_name(value) {
+            Some(name) if kind == NodeKind::Job && event.job.as_ref().is_some_and(|(own, _)| *own == name) => Ok(Some(OWN)),
+            Some(name) => self.node(kind, &name.namespace, &name.name, event.time).map(Some),
+            None if kind == NodeKind::Job && value.get("name").is_none() && event.job.is_some() => Ok(Some(OWN)),
+            None => Ok(None),
+        }
+    }
+
+    /// The jobs among the nodes of an explicit facet.
+    fn jobs_of(&mut self, told: &Told) -> Result<BTreeSet<u32>, OpenLineageError> {
+        let mut jobs = BTreeSet::new();
+        for node in told.explicit.iter().flat_map(|(target, sources)| sources.iter().chain([target])).filter(|node| **node != OWN) {
+            if self.head(*node)?.kind == NodeKind::Job {
+                jobs.insert(*node);
+            }
+        }
+        Ok(jobs)
+    }
+}
+
+/// The place in the hourly counts of each phase: start, complete, fail, abort, other.
+const PHASE_COUNTS: [usize; 6] = [0, 4, 1, 2, 3, 4];
+
+/// A time as an order: rising, before 1970 too, in microseconds.
+pub(super) fn order(at: Timestamp) -> u64 {
+    at.as_microsecond().cast_unsigned() ^ (1 << 63)
+}
+
+fn full_name(value: &Value) -> Option<FullName> {
+    let text = |member: &str| value.get(member).and_then(Value::as_str).map(str::to_owned);
+    Some(FullName { namespace: text("namespace")?, name: text("name")? })
+}
+
+/// The explicit lineage facet, unless it takes a former one back.
+fn lineage_of(facets: &Map<String, Value>) -> Option<&Value> {
+    facets.get("lineage").filter(|facet| facet.get("_deleted") != Some(&Value::Bool(true)))
+}
+
+fn merge(known: &mut Map<String, Value>, facets: &Map<String, Value>) {
+    for (name, facet) in facets {
+        if facet.get("_deleted") == Some(&Value::Bool(true)) {
+            known.shift_remove(name);
+        } else {
+            known.insert(name.clone(), facet.clone());
+        }
+    }
+}
+
+fn add_up(known: &mut Told, told: Told) {
+    known.inputs.extend(told.inputs);
+    known.outputs.extend(told.outputs);
+    known.is_explicit |= told.is_explicit;
+    for (target, sources) in told.explicit {
+        known.explicit.entry(target).or_default().extend(sources);
+    }
+    known.columns.extend(told.columns);
+}
