@@ -12,6 +12,7 @@ mod connections;
 mod connectors;
 mod demo;
 mod erase;
+mod explain;
 mod failure;
 mod keyring;
 mod keys;
@@ -131,6 +132,8 @@ enum Asking {
     Records(records::Records),
     /// Where a record came from and where it went, or everything known under a business key.
     Lineage(lineage::Lineage),
+    /// What the fields of a record are made of, derived anew and compared with what is answered.
+    Explain(explain::Explain),
     /// Stop: nothing is fetched any more. What was fetched before stays, until it is erased.
     Revoke(revoke::Revoke),
     /// Make what was fetched unreadable, for good, with a certificate.
@@ -233,6 +236,7 @@ impl Asking {
             Asking::Connections(command) => command.carry_out(session).await,
             Asking::Run(command) => command.carry_out(session).await,
             Asking::Records(command) => command.carry_out(session).await,
+            Asking::Explain(command) => command.carry_out(session).await,
             Asking::Lineage(command) => command.carry_out(session).await,
             Asking::Revoke(command) => command.carry_out(session).await,
             Asking::Erase(command) => command.carry_out(session).await,
@@ -252,6 +256,7 @@ impl Asking {
             Asking::Connections(_) => "connections",
             Asking::Run(_) => "run",
             Asking::Records(_) => "records",
+            Asking::Explain(_) => "explain",
             Asking::Lineage(_) => "lineage",
             Asking::Revoke(_) => "revoke",
             Asking::Erase(_) => "erase",

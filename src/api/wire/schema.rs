@@ -57,6 +57,8 @@ pub const ALL: &[Schema] = &[
     wire::keyring::ROTATION_ORDER,
     wire::keyring::ROTATED,
     wire::lineage::ORIGIN,
+    wire::lineage::EXPLANATION,
+    wire::lineage::STREAM_FIELDS,
     wire::lineage::GRAPH,
     wire::lineage::KEY_MATCHES,
     wire::record::RECORD,

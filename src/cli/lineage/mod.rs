@@ -2,7 +2,7 @@
 
 mod dot;
 pub mod origin;
-mod tree;
+pub mod tree;
 
 use clap::ArgGroup;
 use clap::Args;

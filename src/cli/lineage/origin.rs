@@ -6,8 +6,11 @@ use serde_json::json;
 use crate::cli::lineage::tree::Branch;
 use crate::cli::output;
 
-/// The origin as branches.
+/// The origin as branches; of an erased record, its tombstone.
 pub fn branch(origin: &Value) -> Branch {
+    if !origin["tombstone"].is_null() {
+        return tombstone(origin);
+    }
     let tag = &origin["tag"];
     let at = |pointer: &str| output::shown(tag.pointer(pointer).unwrap_or(&Value::Null));
     let connection = Branch::new(format!("connection {}, account of tenant {}", at("/connection"), at("/tenant")))
@@ -49,9 +52,64 @@ pub fn branch(origin: &Value) -> Branch {
         )))
         .with(Branch::new(place).with(response))
         .with(Branch::new(format!("changed on the way: {}; masked: {}", or_nothing(at("/transformations")), or_nothing(masked(tag)))))
+        .with_all(behind(&origin["source"]))
         .with(Branch::new(format!("kept until {}, class {}", or_nothing(at("/retention/delete_after")), at("/retention/class"))))
         .with_all(related("made from", &origin["inputs"], tag))
         .with_all(related("used in", &origin["outputs"], tag))
+}
+
+/// What is left of an erased record.
+fn tombstone(origin: &Value) -> Branch {
+    let at = |name: &str| output::shown(&origin["tombstone"][name]);
+    let from = format!("came from {} ({}), connection {} of tenant {}", at("application"), at("connector"), at("connection"), at("tenant"));
+    let erased = format!("erased {} by {}, certificate {}", at("erased_at"), at("erasure"), at("certificate"));
+    Branch::new(format!("record {}, stream {}: erased", output::shown(&origin["record"]), at("stream")))
+        .with(Branch::new(from))
+        .with(Branch::new(erased))
+        .with_all(related("used in", &origin["outputs"], &Value::Null))
+}
+
+/// What stands behind the tag: application, authority, fields, versions.
+fn behind(source: &Value) -> Vec<Branch> {
+    if source.is_null() {
+        return Vec::new();
+    }
+    let at = |pointer: &str| output::shown(source.pointer(pointer).unwrap_or(&Value::Null));
+    let fields = source["fields"].as_array().into_iter().flatten().map(|field| {
+        let sources = field["sources"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|from| format!("{} {}", output::shown(&from["subtype"]).to_lowercase(), output::shown(&from["pointer"])));
+        let masked = if field["masked"] == true { ", masked" } else { "" };
+        Branch::new(format!("{}: {}{masked}", output::shown(&field["field"]), or_nothing(sources.collect::<Vec<_>>().join(", "))))
+    });
+    let fields: Vec<Branch> = fields.collect();
+    let versions = source["versions"].as_array().into_iter().flatten().map(|version| {
+        Branch::new(format!(
+            "version {}, {}, received {}",
+            output::shown(&version["version"]),
+            output::shown(&version["page"]),
+            output::shown(&version["received_at"])
+        ))
+    });
+    let versions: Vec<Branch> = versions.collect();
+    let authority = format!(
+        "authority: credential generation {}, unsealed in audit entry {}; scopes {}",
+        or_nothing(at("/credential")),
+        or_nothing(at("/audit/entry")),
+        or_nothing(at("/consent/scopes")),
+    );
+    let mut branches =
+        vec![Branch::new(format!("application {}, account {}", at("/application/display_name"), or_nothing(at("/application/account"))))];
+    branches.push(Branch::new(authority));
+    if !fields.is_empty() {
+        branches.push(Branch::new("fields and what they are made of").with_all(fields));
+    }
+    if versions.len() > 1 {
+        branches.push(Branch::new("versions").with_all(versions));
+    }
+    branches
 }
 
 /// The origin as a graph, in the direction of the data.
