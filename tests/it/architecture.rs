@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 8] = [
 const BESIDE: &str = "sandbox";
 
 /// Imports within a floor, each with its reason.
-const PAIRS: [(&str, &str, &str); 11] = [
+const PAIRS: [(&str, &str, &str); 12] = [
     ("audit", "store", "leaves are rows of the unit that they are about"),
     ("audit", "vault", "checkpoints are signed with a sealed key"),
     ("fetch", "authorization", "a request carries the credential, and a refusal renews it"),
@@ -33,6 +33,7 @@ const PAIRS: [(&str, &str, &str); 11] = [
     ("connector", "consent", "a treatment states the purposes that a connection is offered for"),
     ("connector", "record", "a treatment names kinds and points into records"),
     ("record", "consent", "a tag states the purposes that the consent names"),
+    ("disclosure", "lineage", "what is disclosed is a version of a record, by where that lies"),
     ("connect", "revocation", "connecting knows the endpoint where a revocation gives the credential up"),
     ("cli", "config", "a command opens the directory that the configuration names"),
     ("cli", "gateway", "a command composes the gateway when nobody else holds the store"),
