@@ -6,6 +6,7 @@ pub mod connections;
 pub mod consents;
 pub mod copies;
 pub mod derivations;
+pub mod disclosures;
 pub mod erasures;
 pub mod health;
 pub mod impact;

@@ -9,6 +9,7 @@ pub mod connector;
 pub mod consent;
 pub mod copies;
 pub mod derivation;
+pub mod disclosure;
 pub mod erasure;
 pub mod impact;
 pub mod key;

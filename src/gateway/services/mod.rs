@@ -7,6 +7,7 @@ mod connectors;
 mod consents;
 mod copies;
 mod derivations;
+mod disclosures;
 mod erasures;
 mod graph;
 mod ground;
@@ -15,6 +16,7 @@ mod keyring;
 mod keys;
 mod problems;
 mod provenance;
+mod reading;
 mod records;
 mod revocations;
 mod runs;
@@ -32,6 +34,7 @@ use crate::connect;
 use crate::connection;
 use crate::connection::Definitions;
 use crate::copies as copying;
+use crate::disclosure;
 use crate::erasure;
 use crate::gateway::scrub::Scrubs;
 use crate::ids::Entropy;
@@ -70,6 +73,8 @@ pub struct Parts {
     pub erasures: erasure::Erasures,
     /// Compactions and backups.
     pub copies: copying::Copies,
+    /// Who received records.
+    pub disclosures: disclosure::Disclosures,
     /// The reader of records.
     pub reader: Reader,
     /// The audit log.
@@ -94,6 +99,7 @@ pub fn services(parts: &Parts) -> Services {
     let derivations = Derivations::new(store.clone(), vault.clone());
     let impact =
         impact::Impact::new(store.clone(), registry(), (parts.erasures.clone(), derivations.clone()), pulls.clone(), Arc::new(impact::Nowhere));
+    let readings = reading::Readings::new(vault.clone(), parts.disclosures.clone(), clock.clone());
     Services {
         connections: Arc::new(connections::Connections::new(
             registry(),
@@ -105,7 +111,7 @@ pub fn services(parts: &Parts) -> Services {
         revocations: Arc::new(revocations::Revocations::new(revocations.clone(), registry(), connectors.clone(), impact.clone())),
         records: Arc::new(records::Records::new(
             store.clone(),
-            vault.clone(),
+            readings.clone(),
             (registry(), definitions.clone(), connectors.clone()),
             parts.reader.clone(),
             (log.clone(), clock.clone()),
@@ -113,6 +119,8 @@ pub fn services(parts: &Parts) -> Services {
         erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry(), impact.clone())),
         derivations: Arc::new(derivations::Derivations::new(derivations, registry(), clock.clone())),
         impact: Arc::new(impact),
+        disclosures: Arc::new(disclosures::Disclosures::new(store.clone(), registry(), parts.disclosures.clone(), readings, clock.clone())),
+        erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry())),
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
