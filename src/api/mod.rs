@@ -260,6 +260,7 @@ pub static ROUTES: &[Route] = &[
     Route::new(Verb::Post, "/v1/derivations", "Tells what was made from records and artifacts", |m| on(m, handlers::derivations::create))
         .body(wire::derivation::ORDER)
         .answers(&[json(StatusCode::CREATED, "What is written down; told again, the same", wire::derivation::ANSWER)])
+        .problems(&[Kind::NotFound, Kind::StateConflict]),
     Route::new(Verb::Post, "/v1/disclosures", "States that records were handed to somebody elsewhere", |m| {
         on(m, handlers::disclosures::state)
     })

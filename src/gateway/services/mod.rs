@@ -120,7 +120,6 @@ pub fn services(parts: &Parts) -> Services {
         derivations: Arc::new(derivations::Derivations::new(derivations, registry(), clock.clone())),
         impact: Arc::new(impact),
         disclosures: Arc::new(disclosures::Disclosures::new(store.clone(), registry(), parts.disclosures.clone(), readings, clock.clone())),
-        erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry())),
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
