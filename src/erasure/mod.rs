@@ -18,6 +18,7 @@ mod certificate;
 mod row;
 mod scope;
 mod sweep;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,7 @@ use crate::ids::ErasureId;
 use crate::ids::TenantId;
 use crate::intake::Intake;
 use crate::lineage::StreamRow;
+use crate::outbox::Outbox;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Unit;
@@ -139,6 +141,7 @@ pub struct Erasures {
     connections: Connections,
     intake: Intake,
     belongings: Arc<dyn Belongings>,
+    outbox: Outbox,
     log: audit::Log,
     clock: Clock,
     entropy: Entropy,
@@ -165,13 +168,14 @@ pub struct Plan {
 impl Erasures {
     /// Over a store and what is kept in it. `test` marks what a test directory signs.
     pub fn new(connections: Connections, intake: Intake, store: Store, vault: Arc<Vault>, log: audit::Log, ground: Ground) -> Self {
-        let Ground { belongings, clock, entropy, test } = ground;
+        let Ground { belongings, outbox, clock, entropy, test } = ground;
         Erasures {
             store,
             vault,
             connections,
             intake,
             belongings,
+            outbox,
             log,
             clock,
             entropy,
@@ -307,6 +311,7 @@ impl Erasures {
         if let Scope::Tenant { number } = row.scope {
             self.close_tenant(&mut unit, &row, number, now)?;
         }
+        self.tell_began(&mut unit, &row, now)?;
         self.store.commit(unit).await?;
         let row = self.make_unreadable(row).await?;
         self.sweep_soon(row.clone());
@@ -434,6 +439,8 @@ impl Erasures {
 pub struct Ground {
     /// What is a tenant's own.
     pub belongings: Arc<dyn Belongings>,
+    /// Where it is told that something was erased.
+    pub outbox: Outbox,
     /// The clock.
     pub clock: Clock,
     /// The randomness.

@@ -6,6 +6,7 @@ pub mod connections;
 pub mod consents;
 pub mod copies;
 pub mod erasures;
+pub mod facets;
 pub mod health;
 pub mod keyring;
 pub mod keys;
