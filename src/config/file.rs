@@ -334,7 +334,8 @@ impl Check<'_> {
         if key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
             return Some(key);
         }
-        let message = format!("the secret file {:?} holds a space, a line's end or a letter beyond ASCII inside the key", written.get_ref());
+        let message =
+            format!("the secret file {:?} holds a space, a line's end or a letter beyond ASCII inside the key", written.get_ref());
         self.refuse(written.span(), &message)
     }
 

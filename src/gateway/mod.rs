@@ -66,12 +66,12 @@ use crate::intake::Intake;
 use crate::lineage::Reader;
 use crate::lineage::Volume;
 use crate::openlineage::Graph;
-use crate::revocation::RevocationError;
-use crate::revocation::Revocations;
 use crate::openlineage::emission::Producer;
 use crate::outbox;
 use crate::outbox::Outbox;
 use crate::outbox::OutboxError;
+use crate::revocation::RevocationError;
+use crate::revocation::Revocations;
 use crate::run::Pulls;
 use crate::run::RunError;
 use crate::run::Scheduler;
@@ -461,7 +461,8 @@ impl Acts {
             activities: Arc::default(),
             made: Arc::default(),
         };
-        let pulls = Pulls::new(store.clone(), connections.clone(), intake.clone(), sources, outbox.clone(), (clock.clone(), entropy.clone()));
+        let pulls =
+            Pulls::new(store.clone(), connections.clone(), intake.clone(), sources, outbox.clone(), (clock.clone(), entropy.clone()));
         let (clock_of, entropy_of) = (clock.clone(), entropy.clone());
         let erasing = erasure::Ground {
             belongings: Arc::new(store.clone()),

@@ -90,7 +90,11 @@ impl Outbox {
                 Ok(rest) => rest,
                 Err(error) => {
                     let transport = transport.name();
-                    tracing::error!(transport, error = &error as &dyn std::error::Error, "OpenLineage events are not told; it is tried again");
+                    tracing::error!(
+                        transport,
+                        error = &error as &dyn std::error::Error,
+                        "OpenLineage events are not told; it is tried again"
+                    );
                     (Some(STORE_WAIT), false)
                 }
             };

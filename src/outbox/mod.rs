@@ -169,7 +169,8 @@ impl Outbox {
         }
         let metrics = inner.store.metrics();
         let event_type = event.event_type;
-        let row = if metrics.openlineage_waiting.get() < WAITING_MAX { self.row(tenant, is_sealed, (run, event_type), event) } else { None };
+        let row =
+            if metrics.openlineage_waiting.get() < WAITING_MAX { self.row(tenant, is_sealed, (run, event_type), event) } else { None };
         let Some(row) = row else {
             metrics.openlineage_lost.inc();
             tracing::warn!(run = %uuid::Uuid::from_bytes(run), event = event_type.as_str(), "an OpenLineage event is not kept: too many wait, or it cannot be sealed");
@@ -198,7 +199,10 @@ impl Outbox {
         let outbox = self.clone();
         self.inner.tasks.spawn(async move {
             if let Err(error) = outbox.forget_unwanted().await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "what waits for transports that are gone is forgotten at the next start");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "what waits for transports that are gone is forgotten at the next start"
+                );
             }
         });
         let transports = std::mem::take(&mut *self.inner.transports.lock().unwrap_or_else(std::sync::PoisonError::into_inner));

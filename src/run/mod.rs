@@ -210,7 +210,14 @@ impl Pulls {
     }
 
     /// Over the connections of a store.
-    pub fn new(store: Store, connections: Connections, intake: Intake, sources: Sources, outbox: Outbox, ambient: (Clock, Entropy)) -> Self {
+    pub fn new(
+        store: Store,
+        connections: Connections,
+        intake: Intake,
+        sources: Sources,
+        outbox: Outbox,
+        ambient: (Clock, Entropy),
+    ) -> Self {
         let (clock, entropy) = ambient;
         let inner = Inner {
             store,

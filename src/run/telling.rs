@@ -66,7 +66,14 @@ impl Pulls {
     }
 
     /// Adds that runs have begun to the unit that begins them.
-    pub(super) fn tell_began(&self, unit: &mut Unit, telling: &Telling, connection: &Connection<Active>, runs: &[RunRow], how: (bool, Option<Timestamp>)) {
+    pub(super) fn tell_began(
+        &self,
+        unit: &mut Unit,
+        telling: &Telling,
+        connection: &Connection<Active>,
+        runs: &[RunRow],
+        how: (bool, Option<Timestamp>),
+    ) {
         let connections = &self.inner.connections;
         let scopes = connections.consent(connection.consent).ok().flatten().map(|(_, consent)| consent.scopes).unwrap_or_default();
         let credential_generation = connections.credentials().generation(connection.key).ok().flatten();
@@ -121,7 +128,13 @@ impl Pulls {
 }
 
 impl Telling {
-    fn put(&self, outbox: &Outbox, unit: &mut Unit, run: &RunRow, event: impl FnOnce(&StreamRun<'_>) -> crate::openlineage::emission::RunEvent) {
+    fn put(
+        &self,
+        outbox: &Outbox,
+        unit: &mut Unit,
+        run: &RunRow,
+        event: impl FnOnce(&StreamRun<'_>) -> crate::openlineage::emission::RunEvent,
+    ) {
         let source = self.sources.stream(&run.stream);
         let told = StreamRun {
             tenant: &self.tenant,
@@ -139,7 +152,8 @@ impl Telling {
 
 /// How the application was spared between two looks.
 fn spared(run: &RunRow, before: &Counts, after: &Counts) -> HeadgateRateLimit {
-    let total = |counts: &Counts| counts.waits.values().fold((0, Duration::ZERO), |(number, time), (more, longer)| (number + more, time + *longer));
+    let total =
+        |counts: &Counts| counts.waits.values().fold((0, Duration::ZERO), |(number, time), (more, longer)| (number + more, time + *longer));
     let ((waits_before, time_before), (waits_after, time_after)) = (total(before), total(after));
     HeadgateRateLimit {
         requests: run.requests,

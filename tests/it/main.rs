@@ -15,6 +15,7 @@ mod days;
 mod decoders;
 mod demo;
 mod durable;
+mod emission;
 mod erasure;
 mod foreign;
 mod keyring;

@@ -15,6 +15,7 @@ use crate::lineage;
 use crate::openlineage;
 use crate::revocation;
 use crate::outbox;
+use crate::revocation;
 use crate::run;
 use crate::store;
 use crate::store::check::RowCheck;

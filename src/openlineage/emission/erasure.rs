@@ -122,7 +122,8 @@ impl ErasureRun<'_> {
 
     fn dropped(&self, producer: &Producer, (connector, connection, stream): &(String, ConnectionId, String)) -> Output {
         let dataset: DatasetName = producer.stored(self.tenant, connector, *connection, stream);
-        let facets = stored_facets(producer, self.tenant, &dataset).with(producer, &LifecycleStateChange { lifecycle_state_change: "DROP" });
+        let facets =
+            stored_facets(producer, self.tenant, &dataset).with(producer, &LifecycleStateChange { lifecycle_state_change: "DROP" });
         Output { dataset, facets, output_facets: Facets::default() }
     }
 

@@ -151,8 +151,7 @@ impl StreamRun<'_> {
         };
         let message = |error: &str| ErrorMessage { message: error.chars().take(MESSAGE_CHARS_MAX).collect(), programming_language: "RUST" };
         let error = ending.error.map(message);
-        let facets =
-            self.run_facets(producer).with_some(producer, error.as_ref()).with_some(producer, ending.spared.as_ref());
+        let facets = self.run_facets(producer).with_some(producer, error.as_ref()).with_some(producer, ending.spared.as_ref());
         self.event(producer, event_type, ending.at, facets, ending)
     }
 
@@ -225,9 +224,8 @@ impl StreamRun<'_> {
             cards_masked: stored.masked,
         };
         let statistics = OutputStatistics { row_count: versions, size: stored.bytes };
-        let output_facets = Facets::default()
-            .with_some(producer, has_ended.then_some(&statistics))
-            .with_some(producer, has_ended.then_some(&provenance));
+        let output_facets =
+            Facets::default().with_some(producer, has_ended.then_some(&statistics)).with_some(producer, has_ended.then_some(&provenance));
         Output { dataset, facets, output_facets }
     }
 }

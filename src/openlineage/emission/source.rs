@@ -85,9 +85,15 @@ impl Sources {
     }
 }
 
-/// The namespace where many accounts share a host. An underscore, which names have, is none of a scheme's characters.
+/// A connector's name as the scheme of a URI (RFC 3986 section 3.1): it begins with a letter and has no underscore.
+fn scheme(connector: &str) -> String {
+    let plain = connector.replace(['_', ':'], "-");
+    if plain.starts_with(|first: char| first.is_ascii_alphabetic()) { plain } else { format!("x-{plain}") }
+}
+
+/// The namespace where many accounts share a host.
 fn shared(connector: &str, connection: ConnectionId) -> String {
-    format!("{}://{connection}", plain(connector).replace('_', "-"))
+    format!("{}://{connection}", scheme(connector))
 }
 
 /// What reads the stream itself.
@@ -130,7 +136,8 @@ fn resource(url: &Url) -> String {
 
 /// `v1`, `v2.1`, `2026-07`, `2024-01-15`.
 fn is_version(segment: &str) -> bool {
-    let numbers = |text: &str, by: char| !text.is_empty() && text.split(by).all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    let numbers =
+        |text: &str, by: char| !text.is_empty() && text.split(by).all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
     segment.strip_prefix(['v', 'V']).is_some_and(|rest| numbers(rest, '.')) || (segment.contains('-') && numbers(segment, '-'))
 }
 
