@@ -250,12 +250,12 @@ impl Scene {
 }
 
 /// Everything that nobody but the customer and the gateway may know.
-async fn secrets(scene: &Scene, client: &Client) -> Vec<String> {
-    let records = client.all("/v1/records").await.unwrap();
+async fn secrets(scene: &Scene, client: &Client, connection: &str) -> Vec<String> {
+    let records = client.all(&format!("/v1/records?connection={connection}")).await.unwrap();
     let mut secrets = vec![scene.installation.client_secret.clone(), SINK_KEY.to_owned(), "Grace".to_owned()];
     for record in records.iter().take(30) {
         let (_, whole) = client.ask(reqwest::Method::GET, &format!("/v1/records/{}", text(record, "id")), None).await.unwrap();
-        let values = whole["payload"].as_object().into_iter().flatten().filter_map(|(_, value)| value.as_str());
+        let values = whole["data"].as_object().into_iter().flatten().filter_map(|(_, value)| value.as_str());
         // Short words such as a currency stand everywhere.
         secrets.extend(values.filter(|value| value.len() > 9).map(str::to_owned));
     }
@@ -271,7 +271,7 @@ async fn every_run_and_every_erasure_is_told() {
     let client = server.client();
     let connection = client.connect("acme", &scene.sandbox).await.unwrap();
     assert!(client.pull(&connection).await.unwrap().iter().all(|run| run["state"] == "complete"));
-    let secrets = secrets(&scene, &client).await;
+    let secrets = secrets(&scene, &client, &connection).await;
     assert!(secrets.len() > 30, "{}", secrets.len());
     scene.sandbox.end_grants();
     assert!(client.pull(&connection).await.unwrap().iter().any(|run| run["state"] == "failed"));
