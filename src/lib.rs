@@ -44,6 +44,7 @@ pub mod intake;
 pub mod lineage;
 pub mod merkle;
 pub mod openlineage;
+pub mod outbox;
 pub mod record;
 pub mod revocation;
 pub mod run;

@@ -114,6 +114,12 @@ pub static ROUTES: &[Route] = &[
         "The description",
         wire::schema::OPEN_OBJECT,
     )]),
+    Route::new(Verb::Get, "/schemas/openlineage/{version}/{name}", "The JSON Schema of an OpenLineage facet of ours", |m| {
+        on(m, handlers::facets::schema)
+    })
+    .access(Access::Public)
+    .answers(&[text(StatusCode::OK, "The schema; its `$id` is its address", handlers::facets::CONTENT_TYPE)])
+    .problems(&[Kind::NotFound]),
     Route::new(Verb::Get, "/docs", "This description as a page", |m| on(m, pages::docs::page)).access(Access::Public).answers(&[text(
         StatusCode::OK,
         "The page",

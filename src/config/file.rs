@@ -45,7 +45,7 @@ pub struct Config {
     pub fetch: FetchOptions,
     /// What this operator registered at each application, by connector name.
     pub connectors: BTreeMap<String, ConnectorConfig>,
-    /// Where OpenLineage events go. Read and checked, not used before events are emitted.
+    /// Where OpenLineage events go, besides each tenant's own graph.
     pub openlineage: Option<OpenLineageConfig>,
     /// When the disk of the data directory is low, and when it is full.
     pub disk: DiskLimits,
@@ -178,7 +178,7 @@ struct Written {
     fetch: WrittenFetch,
     #[serde(default)]
     connectors: BTreeMap<String, WrittenConnector>,
-    openlineage: Option<WrittenOpenLineage>,
+    openlineage: Option<Spanned<WrittenOpenLineage>>,
     #[serde(default)]
     disk: WrittenDisk,
 }
@@ -303,12 +303,40 @@ impl Check<'_> {
         DiskLimits { low_bytes, floor_bytes, ..DiskLimits::default() }
     }
 
-    fn openlineage(&mut self, written: WrittenOpenLineage) -> OpenLineageConfig {
+    fn openlineage(&mut self, written: Spanned<WrittenOpenLineage>) -> OpenLineageConfig {
+        let span = written.span();
+        let WrittenOpenLineage { file, url, api_key_file } = written.into_inner();
+        match (&file, &url, &api_key_file) {
+            (None, None, _) => self.refuse(span, "[openlineage] says nowhere to send events; give `file`, `url`, or both, or take it out"),
+            (_, None, Some(key)) => self.refuse(key.span(), "`api_key_file` goes with `url`: nothing is sent with it to a file; add `url`"),
+            _ => Some(()),
+        };
         OpenLineageConfig {
-            file: written.file.map(|path| self.folder.join(path)),
-            url: written.url.and_then(|url| self.url(&url)),
-            api_key: written.api_key_file.and_then(|path| self.secret(&path)),
+            file: file.map(|path| self.folder.join(path)),
+            url: url.and_then(|url| self.lineage_url(&url)),
+            api_key: api_key_file.and_then(|path| self.api_key(&path)),
         }
+    }
+
+    /// An address that events are posted to: the key goes into a header, and nothing else is secret.
+    fn lineage_url(&mut self, written: &Spanned<String>) -> Option<Url> {
+        let url = self.url(written)?;
+        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+            let message = "an OpenLineage URL has neither user, query nor fragment; put a key into `api_key_file`";
+            return self.refuse(written.span(), message);
+        }
+        Some(url)
+    }
+
+    /// A secret that can stand in a header.
+    fn api_key(&mut self, written: &Spanned<PathBuf>) -> Option<Secret<String>> {
+        let key = self.secret(written)?;
+        if key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Some(key);
+        }
+        let message =
+            format!("the secret file {:?} holds a space, a line's end or a letter beyond ASCII inside the key", written.get_ref());
+        self.refuse(written.span(), &message)
     }
 
     fn public_url(&mut self, written: &Spanned<String>) -> Option<Url> {
@@ -456,6 +484,10 @@ mod tests {
             ("[connectors.shop]\nclient_secret_file = \"/nowhere/at/all\"", 2, "cannot be read"),
             ("[connectors.shop.rewrite]\n\"https://api.example.com\" = \"http://127.0.0.1:1\"", 2, "--test"),
             ("[openlineage]\nurl = \"ftp://x\"", 2, "no http or https URL"),
+            ("[openlineage]\nurl = \"https://key@x.example\"", 2, "`api_key_file`"),
+            ("[openlineage]\n", 1, "give `file`, `url`, or both"),
+            ("[openlineage]\nfile = \"x\"\napi_key_file = \"Cargo.toml\"", 3, "add `url`"),
+            ("[openlineage]\nurl = \"https://x.example\"\napi_key_file = \"Cargo.toml\"", 3, "inside the key"),
             ("listen = \"127.0.0.1:8080\"\n[egress\n", 2, "unclosed"),
             ("[disk]\nlow_mib = 10", 2, "must not be above"),
             ("[disk]\nlow_mib = 10\nfloor_mib = 11", 3, "must not be above"),

@@ -69,9 +69,6 @@ impl Settings {
             None if inside.exists() => Config::read(&inside, directory.is_test())?,
             None => Config::default(),
         };
-        if config.openlineage.is_some() {
-            announce("configuration: [openlineage] is read, but this build does not send OpenLineage events yet".into());
-        }
         let data = directory.directory().path().to_owned();
         let master_key = key.resolve(&data, directory.is_new(), &entropy, announce)?;
         directory.mark(clock.now())?;

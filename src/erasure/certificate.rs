@@ -42,6 +42,7 @@ impl Erasures {
         let statement = Statement { subject, predicate: Predicate::Erasure(Box::new(certificate)) };
         let signed = statement.sign(&self.vault.signing_key(SigningUse::Statement)?);
         let mut unit = Unit::default();
+        self.tell_completed(&mut unit, &row)?;
         unit.put(&row.id.to_bytes(), &ErasureRow { state: ErasureState::Complete, certificate: Some(signed), ..row });
         self.store.commit(unit).await?;
         Ok(())

@@ -19,6 +19,7 @@ mod plan;
 mod row;
 mod scope;
 mod sweep;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,7 @@ use crate::intake::Intake;
 use crate::lineage::Derivations;
 use crate::lineage::EpochRow;
 use crate::lineage::LineageError;
+use crate::outbox::Outbox;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Unit;
@@ -159,6 +161,7 @@ pub struct Erasures {
     connections: Connections,
     intake: Intake,
     belongings: Arc<dyn Belongings>,
+    outbox: Outbox,
     log: audit::Log,
     clock: Clock,
     entropy: Entropy,
@@ -174,7 +177,7 @@ pub struct Erasures {
 impl Erasures {
     /// Over a store and what is kept in it. `test` marks what a test directory signs.
     pub fn new(connections: Connections, intake: Intake, store: Store, vault: Arc<Vault>, log: audit::Log, ground: Ground) -> Self {
-        let Ground { belongings, clock, entropy, test } = ground;
+        let Ground { belongings, outbox, clock, entropy, test } = ground;
         let derivations = Derivations::new(store.clone(), vault.clone());
         Erasures {
             store,
@@ -183,6 +186,7 @@ impl Erasures {
             connections,
             intake,
             belongings,
+            outbox,
             log,
             clock,
             entropy,
@@ -306,6 +310,7 @@ impl Erasures {
         if let Scope::Tenant { number } = row.scope {
             self.close_tenant(&mut unit, &row, number, now)?;
         }
+        self.tell_began(&mut unit, &row, now)?;
         self.store.commit(unit).await?;
         let row = self.make_unreadable(row).await?;
         self.sweep_soon(row.clone());
@@ -461,6 +466,8 @@ impl Erasures {
 pub struct Ground {
     /// What is a tenant's own.
     pub belongings: Arc<dyn Belongings>,
+    /// Where it is told that something was erased.
+    pub outbox: Outbox,
     /// The clock.
     pub clock: Clock,
     /// The randomness.

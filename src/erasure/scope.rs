@@ -72,6 +72,14 @@ impl Scope {
         }
     }
 
+    /// The number of whose data it is.
+    pub(super) fn tenant(&self) -> u32 {
+        match self {
+            Scope::Connection { owner, .. } => owner.tenant,
+            Scope::Tenant { number } => *number,
+        }
+    }
+
     /// As certificates name it.
     pub fn named(&self, tenant: &TenantId) -> audit::Scope {
         match self {

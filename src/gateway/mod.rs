@@ -38,6 +38,7 @@ use crate::authorization::renewal::Renewers;
 use crate::clock::Clock;
 use crate::config::ConnectorConfig;
 use crate::config::HeldDirectory;
+use crate::config::OpenLineageConfig;
 use crate::config::Settings;
 use crate::connect;
 use crate::connect::Connecting;
@@ -66,6 +67,10 @@ use crate::intake::Intake;
 use crate::lineage::Reader;
 use crate::lineage::Volume;
 use crate::openlineage::Graph;
+use crate::openlineage::emission::Producer;
+use crate::outbox;
+use crate::outbox::Outbox;
+use crate::outbox::OutboxError;
 use crate::revocation::RevocationError;
 use crate::revocation::Revocations;
 use crate::run::Pulls;
@@ -135,6 +140,9 @@ pub enum GatewayError {
     /// A run that was interrupted.
     #[error("the runs that were interrupted cannot be marked")]
     Run(#[from] RunError),
+    /// The outbox.
+    #[error("the outbox cannot be used")]
+    Outbox(#[from] OutboxError),
 }
 
 /// An open data directory with everything that works on it.
@@ -144,6 +152,7 @@ pub struct Gateway {
     parts: services::Parts,
     pending: Authorizations,
     budgets: Arc<Budgets>,
+    outbox: Outbox,
     clock: Clock,
     end: CancellationToken,
     tasks: TaskTracker,
@@ -191,6 +200,8 @@ impl Gateway {
         let grants = Grants::new(client.clone(), Renewers::new(keeper, clock.clone()), registrations, clock.clone());
         let budgets = Arc::new(Budgets::new(budget::Options::default(), clock.clone()));
         let pending = Authorizations::new(store.clone(), vault.clone());
+        let producer = Producer::new(&public_url);
+        let outbox = Outbox::open(store.clone(), vault.clone(), producer, clock.clone(), told_to(config.openlineage))?;
         let ground = Ground {
             graph: Graph::new(store.clone(), vault.clone(), connections.clone(), clock.clone()),
             store,
@@ -201,6 +212,7 @@ impl Gateway {
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics: metrics.clone(),
+            outbox: outbox.clone(),
             scrubs: Scrubs::new(readable),
             data: path,
             test,
@@ -226,6 +238,7 @@ impl Gateway {
             parts,
             pending,
             budgets,
+            outbox,
             clock,
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -233,6 +246,7 @@ impl Gateway {
         };
         gateway.keep_house();
         gateway.watch_disk();
+        gateway.outbox.start();
         Ok(gateway)
     }
 
@@ -295,6 +309,8 @@ impl Gateway {
         self.parts.revocations.close().await;
         self.parts.copies.close().await;
         self.parts.erasures.close().await;
+        // Last, so that what the others ended with is told too.
+        self.outbox.close().await;
         self.tasks.close();
         self.tasks.wait().await;
         if let Err(error) = self.parts.store.settle().await {
@@ -401,6 +417,7 @@ struct Ground {
     clock: Clock,
     entropy: Entropy,
     metrics: Arc<Metrics>,
+    outbox: Outbox,
     scrubs: Scrubs,
     data: PathBuf,
     test: bool,
@@ -420,7 +437,7 @@ struct Acts {
 
 impl Acts {
     fn new(ground: &Ground, grants: Grants, budgets: Arc<Budgets>, client: Client, pending: Authorizations, public_url: url::Url) -> Self {
-        let Ground { store, vault, log, connections, clock, entropy, test, .. } = ground;
+        let Ground { store, vault, log, connections, outbox, clock, entropy, test, .. } = ground;
         let definitions = Definitions::new(store.clone());
         let connecting = Connecting::new(connect::Parts {
             store: store.clone(),
@@ -446,9 +463,16 @@ impl Acts {
             activities: Arc::default(),
             made: Arc::default(),
         };
-        let pulls = Pulls::new(store.clone(), connections.clone(), intake.clone(), sources, clock.clone(), entropy.clone());
+        let pulls =
+            Pulls::new(store.clone(), connections.clone(), intake.clone(), sources, outbox.clone(), (clock.clone(), entropy.clone()));
         let (clock_of, entropy_of) = (clock.clone(), entropy.clone());
-        let erasing = erasure::Ground { belongings: Arc::new(store.clone()), clock: clock.clone(), entropy: entropy.clone(), test: *test };
+        let erasing = erasure::Ground {
+            belongings: Arc::new(store.clone()),
+            outbox: outbox.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            test: *test,
+        };
         Acts {
             definitions,
             connecting,
@@ -500,6 +524,12 @@ impl Acts {
             test: ground.test,
         }
     }
+}
+
+/// Where the operator wants events told.
+fn told_to(config: Option<OpenLineageConfig>) -> outbox::Options {
+    let Some(OpenLineageConfig { file, url, api_key }) = config else { return outbox::Options::default() };
+    outbox::Options { file, endpoint: url.map(|url| outbox::Endpoint { url, api_key }) }
 }
 
 /// What the operator registered, by connector.

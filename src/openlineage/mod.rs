@@ -12,6 +12,7 @@ mod admission;
 mod book;
 #[allow(dead_code, reason = "the reads come next")]
 mod draft;
+pub mod emission;
 mod event;
 mod head;
 mod link;

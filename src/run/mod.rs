@@ -8,6 +8,7 @@ mod row;
 mod schedule;
 mod source;
 mod stream;
+mod telling;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use crate::lineage::PullRow;
 use crate::lineage::RunIdRow;
 use crate::lineage::RunRow;
 use crate::lineage::RunState;
+use crate::outbox::Outbox;
 use crate::store::StopReason;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -57,6 +59,8 @@ use crate::telemetry::activity::Counts;
 pub use self::row::RunUnderWayRow;
 pub use self::schedule::Scheduler;
 pub use self::source::Sources;
+
+use self::telling::Telling;
 
 /// How a scrub reads runs under way back.
 pub fn row_checks() -> Vec<RowCheck> {
@@ -149,6 +153,8 @@ pub struct PullOrder {
     pub full: bool,
     /// How faithful to the reference engine.
     pub compat: Compat,
+    /// When the schedule wanted it, if that orders it.
+    pub due: Option<Timestamp>,
 }
 
 /// A pull that has started: its runs as they stand.
@@ -180,6 +186,7 @@ struct Inner {
     connections: Connections,
     intake: Intake,
     sources: Sources,
+    outbox: Outbox,
     clock: Clock,
     entropy: Entropy,
     under_way: Mutex<HashMap<ConnectionKey, Place>>,
@@ -193,6 +200,7 @@ struct Course {
     order: PullOrder,
     pull: PullId,
     runs: Vec<RunRow>,
+    telling: Option<Arc<Telling>>,
 }
 
 impl Pulls {
@@ -202,12 +210,21 @@ impl Pulls {
     }
 
     /// Over the connections of a store.
-    pub fn new(store: Store, connections: Connections, intake: Intake, sources: Sources, clock: Clock, entropy: Entropy) -> Self {
+    pub fn new(
+        store: Store,
+        connections: Connections,
+        intake: Intake,
+        sources: Sources,
+        outbox: Outbox,
+        ambient: (Clock, Entropy),
+    ) -> Self {
+        let (clock, entropy) = ambient;
         let inner = Inner {
             store,
             connections,
             intake,
             sources,
+            outbox,
             clock,
             entropy,
             under_way: Mutex::default(),
@@ -247,6 +264,10 @@ impl Pulls {
             unit.put(&(active.key, run_id), run).put(&run_id, &RunIdRow(active.key));
             unit.put(&(pull.to_bytes(), run_id), &PullRow(active.key)).put(&run_id, &RunUnderWayRow(active.key));
         }
+        let telling = self.telling(&active);
+        if let Some(telling) = &telling {
+            self.tell_began(&mut unit, telling, &active, &runs, (order.full, order.due));
+        }
         let mut entry = crate::connection::entry(Action::PullStarted, &actor, &active, now);
         entry.object = Some(pull.to_string());
         let mut unsealed = crate::connection::entry(Action::CredentialUnsealed, &actor, &active, now);
@@ -256,7 +277,7 @@ impl Pulls {
         // The pull's start is the unit's first leaf, the unsealing its second: every page of the runs names that.
         let unsealed = inner.store.commit(unit).await?.first_leaf + 1;
         runs.iter_mut().for_each(|run| run.entry = Some(unsealed));
-        let course = Course { connection: active, order, pull, runs: runs.clone() };
+        let course = Course { connection: active, order, pull, runs: runs.clone(), telling };
         let pulls = self.clone();
         inner.tasks.spawn(async move {
             pulls.course(course).await;
@@ -292,14 +313,15 @@ impl Pulls {
 
     /// Reads the streams of a pull, a few at once, and settles the schedule by how it went.
     async fn course(&self, course: Course) {
-        let Course { connection, order, pull, runs } = course;
+        let Course { connection, order, pull, runs, telling } = course;
         let permit = connection.permit(self.inner.connections.gates());
         // Held until the last stream is read, so that streams which are read one after another share it too.
         let _shared = permit.as_ref().ok().map(|permit| self.inner.sources.grants.sessions(permit));
         let (mut failures, order) = (Vec::new(), Arc::new(order));
         let mut readings = runs.into_iter().map(|run| {
-            let (pulls, connection, permit, order) = (self.clone(), connection.clone(), permit.clone(), order.clone());
-            async move { pulls.read(connection, permit, run, &order).await }
+            let (pulls, connection, permit) = (self.clone(), connection.clone(), permit.clone());
+            let (order, telling) = (order.clone(), telling.clone());
+            async move { pulls.read(connection, permit, run, (&order, telling.as_deref())).await }
         });
         let mut group = JoinSet::new();
         readings.by_ref().take(STREAMS_AT_ONCE).for_each(|reading| drop(group.spawn(reading)));
@@ -404,6 +426,10 @@ impl Pulls {
                 run.error = Some("interrupted".into());
                 run.ended_at = Some(now);
                 unit.put(&(owner, id), &run);
+                let connection = self.inner.connections.by_key(owner)?;
+                if let Some((connection, telling)) = connection.and_then(|found| self.telling(&found).map(|telling| (found, telling))) {
+                    self.tell_ended(&mut unit, &telling, &run, connection.stream_number(&run.stream), None).await;
+                }
             }
             unit.remove::<RunUnderWayRow>(&id);
         }

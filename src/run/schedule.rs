@@ -119,7 +119,7 @@ impl Scheduler {
             State::Pending | State::Paused(_) | State::NeedsReauthorization(_) => return Some(next),
             State::Revoked(_) | State::Erased(_) => return None,
         }
-        match self.pulls.start(connection.id, PullOrder::default(), Actor::System).await {
+        match self.pulls.start(connection.id, PullOrder { due: Some(schedule.next(now)), ..PullOrder::default() }, Actor::System).await {
             Ok(_) | Err(RunError::UnderWay { .. } | RunError::NotActive { .. }) => {}
             Err(RunError::NotBefore { until, .. }) => return Some(until),
             Err(error) => {

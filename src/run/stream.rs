@@ -19,6 +19,7 @@ use crate::run::PullOrder;
 use crate::run::Pulls;
 use crate::run::RunError;
 use crate::run::RunUnderWayRow;
+use crate::run::telling::Telling;
 use crate::run::told;
 use crate::store::Unit;
 use crate::telemetry::metrics::ConnectorLabels;
@@ -33,9 +34,10 @@ impl Pulls {
         connection: Arc<Connection<Active>>,
         permit: Result<Permit, GateClosed>,
         run: RunRow,
-        order: &PullOrder,
+        (order, telling): (&PullOrder, Option<&Telling>),
     ) -> Result<(), RunError> {
         let mut ended = run.clone();
+        let before = telling.map(|_| self.before(&connection, &run.stream));
         let held = permit.clone();
         let outcome = self.take_in(&connection, permit, run, order, &mut ended).await;
         // Before the run reads as failed, so that nobody who sees that finds the connection open.
@@ -54,6 +56,9 @@ impl Pulls {
         ended.error = outcome.as_ref().err().map(|error| told(error, &connection));
         let mut unit = Unit::default();
         unit.put(&(connection.key, ended.id.to_bytes()), &ended).remove::<RunUnderWayRow>(&ended.id.to_bytes());
+        if let Some(telling) = telling {
+            self.tell_ended(&mut unit, telling, &ended, connection.stream_number(&ended.stream), before.as_ref()).await;
+        }
         self.inner.store.commit(unit).await?;
         self.count(&connection.connector.name, &ended);
         let (state, error) = (ended.state, ended.error.as_deref());

@@ -52,6 +52,8 @@ macro_rules! tables {
 const NAME: &str = "that the tenant existed and was erased, so that nobody takes new data under its name for the old; its name alone";
 const CONTROL: &str = "that the connection existed, and its states and times; no payload, no secret";
 const AGREEMENT: &str = "the proof that a person agreed for an organisation: their names, the policy's version, streams, purposes and time";
+const TOLD: &str =
+    "events about runs that were not told elsewhere yet: names, counts and times, sealed with the tenant's key; each goes when it was told";
 const PROOF: &str = "the proof of an act of the customer or operator";
 
 tables! {
@@ -132,6 +134,10 @@ tables! {
     Pulls = b'p', "pulls", Erasure::Kept("the integration log: counts, times and errors of runs; no payload");
     /// run id -> t c, while the run has not ended.
     RunsUnderWay = b'w', "runs under way", Erasure::Unrelated;
+    /// unit number, index -> an OpenLineage event that waits to be told elsewhere, sealed with the tenant's key.
+    Outbox = b'x', "outbox", Erasure::Kept(TOLD);
+    /// whom -> how far the outbox was told there.
+    OutboxPositions = b'W', "outbox positions", Erasure::Unrelated;
     /// revocation id -> who stopped what, and the signed receipt.
     Revocations = b'Y', "revocations", Erasure::Kept(PROOF);
     /// erasure id -> the request and how far it is.

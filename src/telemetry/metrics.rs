@@ -49,6 +49,15 @@ pub struct OutcomeLabels {
     pub outcome: &'static str,
 }
 
+/// An OpenLineage event that was told, or was not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TransportLabels {
+    /// Where to: `graph`, `file`, `http`.
+    pub transport: &'static str,
+    /// How it went, from the closed list of the metric.
+    pub outcome: &'static str,
+}
+
 /// What making groups of writes durable took, since the process began.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Syncs {
@@ -105,6 +114,12 @@ pub struct Metrics {
     pub lineage_bytes_per_record: Gauge<f64, AtomicU64>,
     /// Entries appended to the audit log.
     pub audit_entries: Counter,
+    /// OpenLineage events; outcome `told`, `refused` (set aside for good), `unreadable` (its tenant was erased), `repeated` (tried again).
+    pub openlineage_events: Family<TransportLabels, Counter>,
+    /// OpenLineage events that wait to be told somewhere.
+    pub openlineage_waiting: Gauge,
+    /// OpenLineage events that were not kept because too many waited, or that could not be sealed.
+    pub openlineage_lost: Counter,
     /// Free bytes of the data directory's file system, at the last look.
     pub disk_free_bytes: Gauge,
     /// Bytes of the engine's files, at the last look.
@@ -141,6 +156,9 @@ impl Metrics {
             bytes_per_record: Gauge::default(),
             lineage_bytes_per_record: Gauge::default(),
             audit_entries: Counter::default(),
+            openlineage_events: Family::default(),
+            openlineage_waiting: Gauge::default(),
+            openlineage_lost: Counter::default(),
             disk_free_bytes: Gauge::default(),
             store_engine_bytes: Gauge::default(),
             store_row_bytes: Gauge::default(),
@@ -202,6 +220,9 @@ impl Metrics {
         let lineage = "Bytes of tag, origin and index per version of a record, at the last look";
         registry.register("lineage_bytes_per_record", lineage, self.lineage_bytes_per_record.clone());
         registry.register("audit_entries", "Entries appended to the audit log", self.audit_entries.clone());
+        registry.register("openlineage_events", "OpenLineage events by where they went and how", self.openlineage_events.clone());
+        registry.register("openlineage_waiting", "OpenLineage events that wait to be told somewhere", self.openlineage_waiting.clone());
+        registry.register("openlineage_lost", "OpenLineage events that were never kept", self.openlineage_lost.clone());
         registry.register("disk_free_bytes", "Free bytes of the data directory's file system", self.disk_free_bytes.clone());
         registry.register("store_engine_bytes", "Bytes of the store engine's files", self.store_engine_bytes.clone());
         registry.register("store_row_bytes", "Bytes of the store engine's rows when last counted", self.store_row_bytes.clone());

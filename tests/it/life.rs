@@ -33,6 +33,9 @@ use headgate::intake::StreamTreatment;
 use headgate::lineage::Reader;
 use headgate::lineage::RunRow;
 use headgate::lineage::RunState;
+use headgate::openlineage::emission::Producer;
+use headgate::outbox;
+use headgate::outbox::Outbox;
 use headgate::record::ConnectorRef;
 use headgate::record::Exchange;
 use headgate::record::FetchedPage;
@@ -95,7 +98,9 @@ fn open(directory: &Path) -> House {
     let log = audit::Log::new(store.clone(), vault.clone());
     let ground = (clock.clone(), entropy.clone(), true);
     let revocations = Revocations::new(store.clone(), vault.clone(), connections.clone(), Arc::new(NoEndpoint), ground);
-    let ground = Ground { belongings: Arc::new(store.clone()), clock: clock.clone(), entropy: entropy.clone(), test: true };
+    let producer = Producer::new(&"http://127.0.0.1".parse().unwrap());
+    let outbox = Outbox::open(store.clone(), vault.clone(), producer, clock.clone(), outbox::Options::default()).unwrap();
+    let ground = Ground { belongings: Arc::new(store.clone()), outbox, clock: clock.clone(), entropy: entropy.clone(), test: true };
     let erasures = Erasures::new(connections.clone(), intake.clone(), store.clone(), vault.clone(), log.clone(), ground);
     let reader = Reader::new(store.clone(), vault);
     House { store, connections, intake, reader, revocations, erasures, log, clock, entropy }

@@ -16,6 +16,7 @@ mod decoders;
 mod demo;
 mod disclosures;
 mod durable;
+mod emission;
 mod erasure;
 mod foreign;
 mod keyring;

@@ -8,6 +8,7 @@ pub mod copies;
 pub mod derivations;
 pub mod disclosures;
 pub mod erasures;
+pub mod facets;
 pub mod health;
 pub mod impact;
 pub mod keyring;

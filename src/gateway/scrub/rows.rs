@@ -15,6 +15,8 @@ use crate::erasure;
 use crate::lineage;
 use crate::openlineage;
 use crate::revocation;
+use crate::outbox;
+use crate::revocation;
 use crate::run;
 use crate::store;
 use crate::store::check::RowCheck;
@@ -30,6 +32,7 @@ fn row_checks() -> Vec<RowCheck> {
         disclosure::row_checks(),
         authorization::keeping::row_checks(),
         run::row_checks(),
+        outbox::row_checks(),
         revocation::row_checks(),
         erasure::row_checks(),
         api::keep::row_checks(),

@@ -48,7 +48,7 @@ impl services::Runs for Runs {
                 Some("strict") => Compat::Strict,
                 _ => Compat::Safe,
             };
-            let order = PullOrder { streams: streams.unwrap_or_default(), full, compat };
+            let order = PullOrder { streams: streams.unwrap_or_default(), full, compat, due: None };
             match self.pulls.start(id, order, by.actor()).await {
                 Ok(pull) => {
                     let runs = pull.runs.into_iter().map(|run| shown(id, run)).collect();

@@ -9,6 +9,7 @@ pub mod http;
 pub mod installation;
 pub mod mock_provider;
 pub mod oauth_server;
+pub mod openlineage;
 pub mod outlet;
 pub mod proof;
 pub mod protocol;
