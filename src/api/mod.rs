@@ -35,6 +35,7 @@ use crate::telemetry::metrics::Metrics;
 
 pub mod body;
 pub mod door;
+pub mod drawing;
 pub mod frame;
 pub mod handlers;
 pub mod idempotency;
@@ -250,9 +251,12 @@ pub static ROUTES: &[Route] = &[
         .query(&[Parameter::required("connection", "The connection"), Parameter::required("stream", "The stream")])
         .answers(&[json(StatusCode::OK, "The column lineage", wire::lineage::STREAM_FIELDS)])
         .problems(&[Kind::NotFound]),
-    Route::new(Verb::Get, "/v1/lineage", "What stands around a node", |m| on(m, handlers::records::graph))
+    Route::new(Verb::Get, "/v1/lineage", "What stands around a node", |m| on(m, handlers::graph::graph))
         .query(&[
-            Parameter::required("node", "The id of a record, page, run or connection"),
+            Parameter::required(
+                "node",
+                "The id of a record, page, run, connection, consent or artifact, or `dataset:NAMESPACE:NAME` or `job:NAMESPACE:NAME`",
+            ),
             Parameter::optional("direction", "`up`, `down` or `both`; both when absent"),
             Parameter::optional("depth", "Edges from the node, 0 to 20; 3 when absent"),
         ])

@@ -184,6 +184,16 @@ pub struct GraphQuestion {
     pub direction: String,
     /// How many edges from the node.
     pub depth: u32,
+    /// The kinds of nodes that are answered; all where none is named.
+    pub kinds: Vec<String>,
+    /// How many nodes at most.
+    pub limit: usize,
+    /// Nodes that pages before have answered.
+    pub offset: usize,
+    /// As things were then.
+    pub at: Option<Timestamp>,
+    /// Whose graph, where the caller may see several.
+    pub tenant: Option<TenantId>,
 }
 
 /// Records and their origin.

@@ -90,6 +90,14 @@ impl Connections {
         Ok(self.tenant_row(tenant)?.map(|row| row.number))
     }
 
+    /// The name of a tenant by its number.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn tenant_named(&self, number: u32) -> Result<Option<TenantId>, ConnectionError> {
+        Ok(self.store().get::<TenantNameRow>(&number)?.map(|row| row.0))
+    }
+
     /// A tenant as it is known, if it was ever used. The keyring knows best whether it is erased: the row is behind in an old
     /// copy of the store.
     ///

@@ -508,6 +508,7 @@ impl Acts {
             connections: ground.connections,
             connectors: ground.connectors,
             graph: ground.graph,
+            producer: ground.outbox.producer().clone(),
             definitions: self.definitions,
             connecting: self.connecting,
             pulls: self.pulls,

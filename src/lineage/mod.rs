@@ -34,6 +34,7 @@ pub use self::derivation::Need;
 pub use self::derivation::NewDerivation;
 pub use self::impact::Affected;
 pub use self::impact::artifact_leaf;
+pub use self::reader::KeptVersion;
 pub use self::reader::LineageError;
 pub use self::reader::Reader;
 pub use self::reader::RecordPage;

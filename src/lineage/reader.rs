@@ -112,6 +112,8 @@ impl StoredRecord {
 pub struct KeptVersion {
     /// Its number.
     pub version: u32,
+    /// Where it lies.
+    pub location: Location,
     /// The page that brought it.
     pub page: PageId,
     /// When that was received.
@@ -119,8 +121,10 @@ pub struct KeptVersion {
 }
 
 impl KeptVersion {
-    fn of(record: &StoredRecord) -> Self {
-        KeptVersion { version: record.facts.version, page: record.page.id(), received_at: record.page.exchange.received_at }
+    /// Of a version that was read.
+    pub fn of(record: &StoredRecord) -> Self {
+        let received_at = record.page.exchange.received_at;
+        KeptVersion { version: record.facts.version, location: record.location, page: record.page.id(), received_at }
     }
 }
 

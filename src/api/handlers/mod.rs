@@ -9,6 +9,7 @@ pub mod derivations;
 pub mod disclosures;
 pub mod erasures;
 pub mod facets;
+pub mod graph;
 pub mod health;
 pub mod impact;
 pub mod keyring;

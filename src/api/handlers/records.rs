@@ -16,23 +16,15 @@ use crate::api::paging::PageQuery;
 use crate::api::principal::Principal;
 use crate::api::principal::StatedPurpose;
 use crate::api::problem::Problem;
-use crate::api::services::GraphQuestion;
 use crate::api::services::OriginQuestion;
 use crate::api::services::RecordFilter;
 use crate::api::wire::lineage::Explanation;
-use crate::api::wire::lineage::Graph;
 use crate::api::wire::lineage::KeyMatch;
 use crate::api::wire::lineage::Origin;
 use crate::api::wire::lineage::StreamFields;
 use crate::api::wire::record::Record;
 use crate::ids::RecordId;
 use crate::ids::TenantId;
-
-/// How far a graph goes where the caller does not say.
-pub const DEPTH_DEFAULT: u32 = 3;
-
-/// How far a graph may go.
-pub const DEPTH_MAX: u32 = 20;
 
 /// The filters of a list of records.
 #[derive(Debug, Deserialize)]
@@ -117,27 +109,6 @@ pub struct FieldsQuery {
 /// `GET /v1/lineage/fields`
 pub async fn fields(State(api): State<Arc<Api>>, by: Principal, Query(query): Query<FieldsQuery>) -> Result<Answer<StreamFields>, Problem> {
     api.services.records.fields(&by, id(&query.connection)?, query.stream).await.map(Answer)
-}
-
-/// What is asked about a node.
-#[derive(Debug, Deserialize)]
-pub struct GraphQuery {
-    node: String,
-    direction: Option<String>,
-    depth: Option<u32>,
-}
-
-/// `GET /v1/lineage`
-pub async fn graph(State(api): State<Arc<Api>>, by: Principal, Query(query): Query<GraphQuery>) -> Result<Answer<Graph>, Problem> {
-    let direction = query.direction.unwrap_or_else(|| "both".into());
-    if !matches!(direction.as_str(), "up" | "down" | "both") {
-        return Err(Problem::BadParameter { name: "direction".into(), reason: "use `up`, `down` or `both`".into() });
-    }
-    let depth = query.depth.unwrap_or(DEPTH_DEFAULT);
-    if depth > DEPTH_MAX {
-        return Err(Problem::BadParameter { name: "depth".into(), reason: format!("use a number from 0 to {DEPTH_MAX}") });
-    }
-    api.services.records.graph(&by, GraphQuestion { node: query.node, direction, depth }).await.map(Answer)
 }
 
 /// Whose keys an operator asks about.

@@ -481,7 +481,7 @@ impl Records for Fake {
 
     fn graph<'a>(&'a self, _: &'a Principal, question: GraphQuestion) -> Reply<'a, wire::lineage::Graph> {
         let node = wire::lineage::Node { id: question.node, noun: "record".into(), facts: json!({}) };
-        done(Ok(wire::lineage::Graph { nodes: vec![node], edges: vec![], truncated: false }))
+        done(Ok(wire::lineage::Graph { nodes: vec![node], edges: vec![], truncated: false, next: None }))
     }
 
     fn by_key<'a>(

@@ -268,6 +268,8 @@ pub struct Graph {
     pub edges: Vec<Edge>,
     /// Whether there is more around the node than is told.
     pub truncated: bool,
+    /// Where the rest begins, where it is to be had.
+    pub next: Option<String>,
 }
 
 /// A node of the graph.
@@ -275,7 +277,7 @@ pub struct Graph {
 pub struct Node {
     /// The id of what it stands for.
     pub id: String,
-    /// `connector`, `consent`, `connection`, `run`, `page`, `record`.
+    /// `connector`, `consent`, `connection`, `run`, `page`, `record`, `artifact`, `recipient`, `dataset`, `job`.
     #[serde(rename = "type")]
     pub noun: String,
     /// What is known of it; never payload.
@@ -295,10 +297,10 @@ pub struct Edge {
 pub const GRAPH: Schema = Schema {
     name: "Graph",
     make: || {
-        let nouns = ["connector", "consent", "connection", "run", "page", "record"];
+        let nouns = ["connector", "consent", "connection", "run", "page", "record", "artifact", "recipient", "dataset", "job"];
         let node = object(&[("id", string()), ("type", one_of(&nouns)), ("facts", anything())], &[]);
         let edge = object(&[("from", string()), ("to", string())], &[]);
-        object(&[("nodes", array(node)), ("edges", array(edge)), ("truncated", boolean())], &[])
+        object(&[("nodes", array(node)), ("edges", array(edge)), ("truncated", boolean()), ("next", nullable(string()))], &[])
     },
 };
 
@@ -317,6 +319,8 @@ pub struct KeyMatch {
     pub kind: Option<String>,
     /// The tag of that version.
     pub tag: Value,
+    /// What was made from the record, and who received it.
+    pub outputs: Vec<Value>,
 }
 
 /// The schema of a page of [`KeyMatch`].
@@ -330,6 +334,7 @@ pub const KEY_MATCHES: Schema = Schema {
             ("stream", string()),
             ("kind", nullable(string())),
             ("tag", reference(&TAG)),
+            ("outputs", array(anything())),
         ];
         let mut page = list(&TAG);
         page["properties"]["items"] = array(object(&members, &[]));

@@ -1,6 +1,5 @@
 //! `headgate lineage`: where a record came from, and where it went.
 
-mod dot;
 pub mod origin;
 pub mod tree;
 
@@ -9,6 +8,8 @@ use clap::Args;
 use clap::ValueEnum;
 use serde_json::json;
 
+use crate::api::drawing::dot;
+use crate::api::drawing::prov;
 use crate::cli::Session;
 use crate::cli::failure::Failure;
 use crate::cli::pages::Pages;
@@ -55,6 +56,8 @@ enum Format {
     Json,
     /// A graph in the DOT language.
     Dot,
+    /// PROV-JSON, in the terms of W3C PROV.
+    Prov,
 }
 
 impl Lineage {
@@ -81,6 +84,7 @@ async fn of_record(session: &mut Session<'_>, record: &str, format: Format) -> R
         Format::Json => session.output.object(&origin),
         Format::Tree => session.output.line(&origin::branch(&origin).drawn()),
         Format::Dot => session.output.line(&dot::of(&origin::graph(&origin))),
+        Format::Prov => session.output.object(&prov::of(&origin::graph(&origin))),
     }
 }
 
@@ -103,6 +107,7 @@ async fn around(
         Format::Json => session.output.object(&graph),
         Format::Tree => session.output.line(&tree::around(&graph, record).drawn()),
         Format::Dot => session.output.line(&dot::of(&graph)),
+        Format::Prov => session.output.object(&prov::of(&graph)),
     }
 }
 
@@ -121,5 +126,6 @@ async fn by_key(session: &mut Session<'_>, key: &str, tenant: &str, format: Form
         Format::Json => session.output.object(&json!({"items": items, "next": null})),
         Format::Tree => session.output.line(&tree::of_key(key, &items).drawn()),
         Format::Dot => session.output.line(&dot::of(&tree::key_graph(key, &items))),
+        Format::Prov => session.output.object(&prov::of(&tree::key_graph(key, &items))),
     }
 }

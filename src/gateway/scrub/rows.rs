@@ -14,7 +14,6 @@ use crate::disclosure;
 use crate::erasure;
 use crate::lineage;
 use crate::openlineage;
-use crate::revocation;
 use crate::outbox;
 use crate::revocation;
 use crate::run;

@@ -9,6 +9,7 @@ use crate::gateway::services::records::Records;
 use crate::gateway::services::shape;
 use crate::ids::ConnectionKey;
 use crate::ids::RecordId;
+use crate::lineage::KeptVersion;
 use crate::lineage::LineageError;
 use crate::lineage::StoredRecord;
 use crate::record::KeyClass;
@@ -62,7 +63,7 @@ pub fn matches(
                 }
                 last = Some(id);
                 if let Some(stored) = carrying(records, connection, id, question)? {
-                    found.push(shown(connection, &stored)?);
+                    found.push(shown(records, connection, &stored)?);
                 }
             }
         }
@@ -88,7 +89,7 @@ fn carrying(records: &Records, connection: &Connection, id: RecordId, question: 
     Ok(Some(newest))
 }
 
-fn shown(connection: &Connection, stored: &StoredRecord) -> Result<KeyMatch, Problem> {
+fn shown(records: &Records, connection: &Connection, stored: &StoredRecord) -> Result<KeyMatch, Problem> {
     Ok(KeyMatch {
         record: stored.id,
         version: stored.facts.version,
@@ -96,5 +97,6 @@ fn shown(connection: &Connection, stored: &StoredRecord) -> Result<KeyMatch, Pro
         stream: stored.page.stream.clone(),
         kind: stored.page.kind.map(|kind| kind.as_str().to_owned()),
         tag: shape::tag(stored)?,
+        outputs: records.outputs(stored.id, &[KeptVersion::of(stored)])?,
     })
 }

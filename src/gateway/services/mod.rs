@@ -14,6 +14,7 @@ mod ground;
 mod impact;
 mod keyring;
 mod keys;
+mod openlineage;
 mod problems;
 mod provenance;
 mod reading;
@@ -41,6 +42,7 @@ use crate::ids::Entropy;
 use crate::lineage::Derivations;
 use crate::lineage::Reader;
 use crate::openlineage::Graph;
+use crate::openlineage::emission::Producer;
 use crate::revocation;
 use crate::run::Pulls;
 use crate::run::Scheduler;
@@ -59,6 +61,8 @@ pub struct Parts {
     pub connectors: connection::Connectors,
     /// The graphs of the tenants' own jobs.
     pub graph: Graph,
+    /// How what is stored is named there.
+    pub producer: Producer,
     /// The definitions that connections were made with.
     pub definitions: Definitions,
     /// The act of connecting.
@@ -97,8 +101,19 @@ pub fn services(parts: &Parts) -> Services {
     let (revocations, log, clock) = (&parts.revocations, &parts.log, &parts.clock);
     let registry = || connections.clone();
     let derivations = Derivations::new(store.clone(), vault.clone());
-    let impact =
-        impact::Impact::new(store.clone(), registry(), (parts.erasures.clone(), derivations.clone()), pulls.clone(), Arc::new(impact::Nowhere));
+    let impact = impact::Impact::new(
+        store.clone(),
+        registry(),
+        (parts.erasures.clone(), derivations.clone()),
+        pulls.clone(),
+        Arc::new(impact::Nowhere),
+    );
+    let joined = records::Joined {
+        derivations: derivations.clone(),
+        disclosures: parts.disclosures.clone(),
+        graph: parts.graph.clone(),
+        producer: parts.producer.clone(),
+    };
     let readings = reading::Readings::new(vault.clone(), parts.disclosures.clone(), clock.clone());
     Services {
         connections: Arc::new(connections::Connections::new(
@@ -113,7 +128,7 @@ pub fn services(parts: &Parts) -> Services {
             store.clone(),
             readings.clone(),
             (registry(), definitions.clone(), connectors.clone()),
-            parts.reader.clone(),
+            (parts.reader.clone(), joined),
             (log.clone(), clock.clone()),
         )),
         erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry(), impact.clone())),

@@ -26,10 +26,15 @@ use crate::connector::column::Columns;
 use crate::connector::column::Source;
 use crate::connector::definition::Connector;
 use crate::connector::definition::host_of;
+use crate::disclosure::Recipient;
 use crate::gateway::services::records::Records;
 use crate::gateway::services::shape;
 use crate::gateway::services::visible;
 use crate::ids::ConnectionId;
+use crate::ids::RecordId;
+use crate::lineage::Input;
+use crate::lineage::KeptVersion;
+use crate::lineage::Location;
 use crate::lineage::RunRow;
 use crate::lineage::StoredRecord;
 use crate::record::Mask;
@@ -37,6 +42,8 @@ use crate::record::Pointer;
 
 /// Versions that an origin lists.
 const VERSIONS_MAX: usize = 16;
+/// Artifacts that an origin lists; all are to be had by a walk down.
+const OUTPUTS_MAX: usize = 100;
 
 impl Records {
     /// The exact origin of a version of a record, the newest where none is named.
@@ -48,11 +55,35 @@ impl Records {
             inputs.push(of("run", &tag["run"]));
         }
         inputs.extend([of("connection", &tag["connection"]), of("consent", &tag["consent"])]);
-        let source = Some(self.provenance(connection, stored, question.proof)?);
-        Ok(Origin { record: stored.id, version: Some(stored.facts.version), tag, inputs, outputs: Vec::new(), source, tombstone: None })
+        let versions = self.reader.history(stored, VERSIONS_MAX)?;
+        let outputs = self.outputs(stored.id, &versions)?;
+        let source = Some(self.provenance(connection, stored, versions, question.proof)?);
+        Ok(Origin { record: stored.id, version: Some(stored.facts.version), tag, inputs, outputs, source, tombstone: None })
     }
 
-    fn provenance(&self, connection: &Connection, stored: &StoredRecord, proof: bool) -> Result<Provenance, Problem> {
+    /// What was made from a record, and who received which of its versions.
+    pub(super) fn outputs(&self, id: RecordId, versions: &[KeptVersion]) -> Result<Vec<Value>, Problem> {
+        let made = self.joined.derivations.of(Input::Record(id), OUTPUTS_MAX)?;
+        let mut outputs: Vec<Value> = made.into_iter().map(|artifact| json!({ "type": "artifact", "id": artifact })).collect();
+        let places: Vec<Location> = versions.iter().map(|kept| kept.location).collect();
+        for received in self.joined.disclosures.of_record(id.owner, &places)? {
+            let version = versions.iter().find(|kept| kept.location == received.version).map(|kept| kept.version);
+            let Recipient { name, kind, category, region } = received.recipient;
+            outputs.push(json!({
+                "type": "recipient", "id": format!("recipient:{name}"), "kind": kind, "category": category, "region": region,
+                "version": version, "purpose": received.purpose, "mechanism": received.mechanism, "first_at": received.first_at,
+            }));
+        }
+        Ok(outputs)
+    }
+
+    fn provenance(
+        &self,
+        connection: &Connection,
+        stored: &StoredRecord,
+        versions: Vec<KeptVersion>,
+        proof: bool,
+    ) -> Result<Provenance, Problem> {
         let page = &stored.page;
         let definition = self.definition(stored);
         let consent = self.connections.consent(page.consent)?.map(|(_, consent)| {
@@ -69,7 +100,6 @@ impl Records {
             })
         });
         let columns = definition.as_ref().map(|connector| connector.columns(&page.stream)).unwrap_or_default();
-        let versions = self.reader.history(stored, VERSIONS_MAX)?;
         let proven = page.entry.filter(|_| proof).map(|entry| self.log.inclusion(entry, None)).transpose()?;
         Ok(Provenance {
             application: Application {

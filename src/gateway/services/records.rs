@@ -12,8 +12,8 @@ use crate::api::services::GraphQuestion;
 use crate::api::services::OriginQuestion;
 use crate::api::services::RecordFilter;
 use crate::api::services::Reply;
+use crate::api::wire::lineage;
 use crate::api::wire::lineage::Explanation;
-use crate::api::wire::lineage::Graph;
 use crate::api::wire::lineage::KeyMatch;
 use crate::api::wire::lineage::Origin;
 use crate::api::wire::lineage::StreamFields;
@@ -28,6 +28,7 @@ use crate::connection::Connectors;
 use crate::connection::Definitions;
 use crate::connection::State;
 use crate::consent::Purpose;
+use crate::disclosure::Disclosures;
 use crate::disclosure::Mechanism;
 use crate::gateway::services::graph;
 use crate::gateway::services::keys;
@@ -39,10 +40,13 @@ use crate::gateway::services::visible;
 use crate::ids::ConnectionId;
 use crate::ids::RecordId;
 use crate::ids::TenantId;
+use crate::lineage::Derivations;
 use crate::lineage::LineageError;
 use crate::lineage::Location;
 use crate::lineage::Reader;
 use crate::lineage::StoredRecord;
+use crate::openlineage::Graph;
+use crate::openlineage::emission::Producer;
 use crate::record::Kind;
 use crate::store::Store;
 use crate::vault::VaultError;
@@ -58,9 +62,23 @@ pub struct Records {
     pub(super) definitions: Definitions,
     pub(super) connectors: Connectors,
     pub(super) reader: Reader,
+    pub(super) joined: Joined,
     readings: Readings,
     pub(super) log: Log,
     clock: Clock,
+}
+
+/// What records are joined with.
+#[derive(Clone)]
+pub struct Joined {
+    /// What services made of them.
+    pub derivations: Derivations,
+    /// Who received them.
+    pub disclosures: Disclosures,
+    /// The graphs of the tenants' own jobs.
+    pub graph: Graph,
+    /// How what is stored is named there.
+    pub producer: Producer,
 }
 
 impl Records {
@@ -69,10 +87,24 @@ impl Records {
         store: Store,
         readings: Readings,
         (connections, definitions, connectors): (Connections, Definitions, Connectors),
-        reader: Reader,
+        (reader, joined): (Reader, Joined),
         (log, clock): (Log, Clock),
     ) -> Self {
-        Records { store, connections, definitions, connectors, reader, readings, log, clock }
+        Records { store, connections, definitions, connectors, reader, joined, readings, log, clock }
+    }
+
+    /// The tenant that a question about a node is put to: the key's, the one that is named, or the one whose node it is.
+    fn tenant_of(&self, by: &Principal, question: &GraphQuestion) -> Result<TenantId, Problem> {
+        if let Some(tenant) = by.scope() {
+            return Ok(tenant.clone());
+        }
+        if let Some(tenant) = &question.tenant {
+            return Ok(tenant.clone());
+        }
+        graph::tenant_of(self, &question.node)?.ok_or_else(|| Problem::BadParameter {
+            name: "tenant".into(),
+            reason: "name the tenant whose graph is meant; an id of a record, page, run, connection or consent says it by itself".into(),
+        })
     }
 
     /// A record within the scope. One whose keys are gone is not there any more, even before the sweep has come to it.
@@ -201,12 +233,14 @@ impl services::Records for Records {
         async move { self.stream_fields(by.scope(), connection, &stream) }.boxed()
     }
 
-    fn graph<'a>(&'a self, by: &'a Principal, question: GraphQuestion) -> Reply<'a, Graph> {
+    fn graph<'a>(&'a self, by: &'a Principal, question: GraphQuestion) -> Reply<'a, lineage::Graph> {
         async move {
-            let (start, connection) = graph::start(self, by.scope(), &question.node)?;
-            let records = self.clone();
-            let graph = visible::blocking(move || graph::around(&records, start, &question)).await?;
-            self.noted(by, &connection, &[]).await?;
+            let (records, tenant) = (self.clone(), self.tenant_of(by, &question)?);
+            let of = tenant.clone();
+            let graph = visible::blocking(move || graph::around(&records, &of, &question)).await?;
+            let mut entry = Entry::new(self.clock.now(), by.actor(), Action::LineageRead);
+            entry.tenant = Some(tenant);
+            self.log.append_behind(&[entry]).await?;
             Ok(graph)
         }
         .boxed()

@@ -40,13 +40,14 @@ impl Walk<'_> {
                 let of_run = pages.into_iter().filter(|(_, row)| row.run == *run);
                 of_run.map(|((owner, page), _)| Place::Page(PageId { owner, page })).take(limit).collect()
             }
-            (Way::Up, Place::Connection(owner)) => {
-                self.connection(*owner)?.map(|found| vec![Place::Consent(*owner, found.consent), Place::Connector(*owner)]).unwrap_or_default()
-            }
+            (Way::Up, Place::Connection(owner)) => self
+                .connection(*owner)?
+                .map(|found| vec![Place::Consent(*owner, found.consent), Place::Connector(*owner)])
+                .unwrap_or_default(),
             (Way::Down, Place::Connection(owner)) => self.of_connection(*owner, limit)?,
             (Way::Down, Place::Consent(owner, _) | Place::Connector(owner)) => vec![Place::Connection(*owner)],
             (Way::Up, Place::Artifact(id)) => {
-                let derivations = self.records.derivations.inputs(*id)?;
+                let derivations = self.records.joined.derivations.inputs(*id)?;
                 derivations.into_iter().flat_map(|derivation| derivation.inputs).map(made_of).take(limit).collect()
             }
             (Way::Down, Place::Artifact(id)) => self.made_from(Input::Artifact(*id), limit)?,
@@ -60,16 +61,16 @@ impl Walk<'_> {
     fn after_record(&self, id: RecordId, limit: usize) -> Result<Vec<Place>, Problem> {
         let mut places = self.made_from(Input::Record(id), limit)?;
         if let Some(record) = self.version(id)? {
-            let received = self.records.disclosures.of_record(id.owner, &[record.location])?;
+            let received = self.records.joined.disclosures.of_record(id.owner, &[record.location])?;
             let before = received.into_iter().filter(|received| self.at.is_none_or(|at| received.first_at <= at));
-            places.extend(before.map(|received| Place::Recipient(received.recipient.name().to_owned())));
+            places.extend(before.map(|received| Place::Recipient(received.recipient.name)));
         }
         places.truncate(limit);
         Ok(places)
     }
 
     fn made_from(&self, input: Input, limit: usize) -> Result<Vec<Place>, Problem> {
-        Ok(self.records.derivations.of(input, limit)?.into_iter().map(Place::Artifact).collect())
+        Ok(self.records.joined.derivations.of(input, limit)?.into_iter().map(Place::Artifact).collect())
     }
 
     fn of_page(&self, id: PageId, limit: usize) -> Result<Vec<Place>, Problem> {
@@ -109,8 +110,8 @@ impl Walk<'_> {
 
     /// The dataset that a connection's stream is in the tenant's OpenLineage graph.
     fn dataset_of(&self, connection: &Connection, stream: &str) -> (String, String) {
-        let naming = &self.records.naming;
-        (naming.namespace(&connection.tenant), naming.dataset(&connection.connector.name, connection.id, stream))
+        let stored = self.records.joined.producer.stored(&connection.tenant, &connection.connector.name, connection.id, stream);
+        (stored.namespace, stored.name)
     }
 }
 

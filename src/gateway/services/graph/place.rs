@@ -3,6 +3,7 @@
 use crate::api::problem::Problem;
 use crate::connection::ConnectionError;
 use crate::gateway::services::graph::Walk;
+use crate::gateway::services::records::Records;
 use crate::ids::ArtifactId;
 use crate::ids::ConnectionKey;
 use crate::ids::ConsentId;
@@ -36,32 +37,12 @@ pub enum Place {
     Node(u32),
 }
 
-/// The words for what a place may be, as `kinds` takes them.
-pub const NOUNS: [&str; 10] =
-    ["record", "page", "run", "connection", "consent", "connector", "artifact", "recipient", "dataset", "job"];
-
 impl Walk<'_> {
     /// What an id names within the tenant; nothing for an unknown one, or another tenant's.
     pub(super) fn place(&self, node: &str) -> Result<Option<Place>, Problem> {
-        let connections = &self.records.connections;
-        let place = if let Ok(id) = node.parse() {
-            Some(Place::Record(id))
-        } else if let Ok(id) = node.parse::<PageId>() {
-            Some(Place::Page(id))
-        } else if let Ok(id) = node.parse::<ArtifactId>() {
-            Some(Place::Artifact(id))
-        } else if let Ok(id) = node.parse::<RunId>() {
-            self.records.store.get::<RunIdRow>(&id.to_bytes())?.map(|RunIdRow(owner)| Place::Run(owner, id))
-        } else if let Ok(id) = node.parse() {
-            match connections.find(id) {
-                Ok(connection) => Some(Place::Connection(connection.key)),
-                Err(ConnectionError::Unknown { .. }) => None,
-                Err(error) => return Err(error.into()),
-            }
-        } else if let Ok(id) = node.parse::<ConsentId>() {
-            connections.consent(id)?.map(|(connection, _)| Place::Consent(connection.key, id))
-        } else {
-            self.node_of(node)?
+        let place = match Place::own(self.records, node)? {
+            Some(place) => Some(place),
+            None => self.node_of(node)?,
         };
         Ok(place.filter(|place| place.tenant().is_none_or(|tenant| tenant == self.tenant)))
     }
@@ -77,6 +58,38 @@ impl Walk<'_> {
 }
 
 impl Place {
+    /// The number of the tenant whose node an id names, as far as the id says it.
+    pub(super) fn numbered(records: &Records, node: &str) -> Result<Option<u32>, Problem> {
+        Ok(match Self::own(records, node)? {
+            Some(place) => place.tenant(),
+            None => None,
+        })
+    }
+
+    /// What one of our own ids names.
+    fn own(records: &Records, node: &str) -> Result<Option<Place>, Problem> {
+        let connections = &records.connections;
+        Ok(if let Ok(id) = node.parse() {
+            Some(Place::Record(id))
+        } else if let Ok(id) = node.parse::<PageId>() {
+            Some(Place::Page(id))
+        } else if let Ok(id) = node.parse::<ArtifactId>() {
+            Some(Place::Artifact(id))
+        } else if let Ok(id) = node.parse::<RunId>() {
+            records.store.get::<RunIdRow>(&id.to_bytes())?.map(|RunIdRow(owner)| Place::Run(owner, id))
+        } else if let Ok(id) = node.parse() {
+            match connections.find(id) {
+                Ok(connection) => Some(Place::Connection(connection.key)),
+                Err(ConnectionError::Unknown { .. }) => None,
+                Err(error) => return Err(error.into()),
+            }
+        } else if let Ok(id) = node.parse::<ConsentId>() {
+            connections.consent(id)?.map(|(connection, _)| Place::Consent(connection.key, id))
+        } else {
+            None
+        })
+    }
+
     /// The tenant whose place it is, where its id says so.
     fn tenant(&self) -> Option<u32> {
         match self {
