@@ -327,6 +327,59 @@ impl<'de> Deserialize<'de> for RecordId {
     }
 }
 
+/// Something that the company's own services made from records: `art_` and the base32 of the tenant's number and the first 16
+/// bytes of an HMAC (under the tenant's own index key) of its kind and name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ArtifactId {
+    /// The tenant's number.
+    pub tenant: u32,
+    /// The keyed hash of kind and name.
+    pub hash: [u8; 16],
+}
+
+impl fmt::Display for ArtifactId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; 20];
+        bytes[..4].copy_from_slice(&self.tenant.to_be_bytes());
+        bytes[4..].copy_from_slice(&self.hash);
+        let mut text = BASE32_NOPAD.encode(&bytes);
+        text.make_ascii_lowercase();
+        write!(f, "art_{text}")
+    }
+}
+
+impl fmt::Debug for ArtifactId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ArtifactId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let refuse = || IdError { text: cut(text), kind: "ArtifactId", prefix: "art", length: 32 };
+        let code = text.strip_prefix("art_").filter(|code| code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+        let bytes = code.and_then(|code| BASE32_NOPAD.decode(code.to_ascii_uppercase().as_bytes()).ok());
+        let bytes = bytes.and_then(|bytes| <[u8; 20]>::try_from(bytes).ok()).ok_or_else(refuse)?;
+        let ([a, b, c, d], mut hash) = ([bytes[0], bytes[1], bytes[2], bytes[3]], [0; 16]);
+        hash.copy_from_slice(&bytes[4..]);
+        Ok(ArtifactId { tenant: u32::from_be_bytes([a, b, c, d]), hash })
+    }
+}
+
+impl Serialize for ArtifactId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ArtifactId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// One stored response: owner and the page's number, strictly rising within the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PageId {
@@ -373,6 +426,14 @@ mod tests {
             let id = RecordId { owner: ConnectionKey { tenant, connection }, stream, hash };
             prop_assert_eq!(id.to_string().parse::<RecordId>(), Ok(id));
             prop_assert!(id.to_string().parse::<RunId>().is_err());
+        }
+
+        /// Every artifact id reads back from its text, and none is a record's.
+        #[test]
+        fn artifact_ids_round_trip(tenant: u32, hash: [u8; 16]) {
+            let id = ArtifactId { tenant, hash };
+            prop_assert_eq!(id.to_string().parse::<ArtifactId>(), Ok(id));
+            prop_assert!(id.to_string().parse::<RecordId>().is_err());
         }
 
         /// Every page id reads back from its text.

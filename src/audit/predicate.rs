@@ -48,6 +48,9 @@ pub struct ErasureCertificate {
     pub scope: Scope,
     /// How much.
     pub counts: Counts,
+    /// How many artifacts that were made from it and do not outlive it; the subject's root commits to them behind the records.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub artifacts: u64,
     /// The ids of the keys that were destroyed; with them everything that they sealed became unreadable.
     pub keys_destroyed: Vec<String>,
     /// When the keys were destroyed.
@@ -65,6 +68,10 @@ pub struct ErasureCertificate {
 impl ErasureCertificate {
     /// Its `predicateType`.
     pub const TYPE: &'static str = "urn:headgate:erasure:v1";
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What an act extends to.

@@ -236,6 +236,7 @@ mod tests {
         let certificate = ErasureCertificate {
             scope: Scope::Connection { connection: connection() },
             counts: Counts { records: 2000, versions: 2100 },
+            artifacts: 0,
             keys_destroyed: vec!["connection/00".into(), "extent/00/0".into()],
             started_at: now(),
             completed_at: now(),

@@ -30,6 +30,7 @@ impl Erasures {
         let certificate = ErasureCertificate {
             scope: row.scope.named(&row.tenant),
             counts: audit::Counts { records: row.counts.records, versions: row.counts.versions },
+            artifacts: row.artifacts(),
             keys_destroyed: row.keys_destroyed.clone(),
             started_at: row.started_at.unwrap_or(row.requested_at),
             completed_at: row.completed_at.unwrap_or(row.requested_at),

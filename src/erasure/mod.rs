@@ -15,6 +15,7 @@
 //! expects to be what it was. So no connection comes in between, and none later.
 
 mod certificate;
+mod plan;
 mod row;
 mod scope;
 mod sweep;
@@ -43,7 +44,9 @@ use crate::ids::Entropy;
 use crate::ids::ErasureId;
 use crate::ids::TenantId;
 use crate::intake::Intake;
-use crate::lineage::StreamRow;
+use crate::lineage::Derivations;
+use crate::lineage::EpochRow;
+use crate::lineage::LineageError;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Unit;
@@ -51,14 +54,18 @@ use crate::store::check::RowCheck;
 use crate::vault::Vault;
 use crate::vault::VaultError;
 
-pub use self::row::Counts;
+pub use self::plan::Counts;
+pub use self::plan::Extent;
+pub use self::plan::Plan;
+pub use self::plan::PlanRow;
+use self::plan::is_unrevoked;
 pub use self::row::ErasureRow;
 pub use self::row::ErasureState;
 pub use self::scope::Scope;
 
 /// How a scrub reads erasures back.
 pub fn row_checks() -> Vec<RowCheck> {
-    vec![RowCheck::of::<ErasureRow>()]
+    vec![RowCheck::of::<ErasureRow>(), RowCheck::of::<PlanRow>()]
 }
 
 /// The first wait before an interrupted sweep is tried again; it doubles.
@@ -120,9 +127,21 @@ pub enum ErasureError {
     /// The keyring failed; the erasure goes on at the next start.
     #[error("the keys are not destroyed yet; it is tried again")]
     Vault(#[from] VaultError),
+    /// What was made from the records could not be told.
+    #[error("what was made from the records cannot be told; it is tried again")]
+    Lineage(#[source] LineageError),
     /// The certificate could not be made.
     #[error("the certificate of the erasure cannot be made yet; it is tried again")]
     Audit(#[from] audit::AuditError),
+}
+
+impl From<LineageError> for ErasureError {
+    fn from(error: LineageError) -> Self {
+        match error {
+            LineageError::Store(error) => ErasureError::Store(error),
+            other => ErasureError::Lineage(other),
+        }
+    }
 }
 
 /// What stands under a tenant's name and not under its connections: API keys, links. Other floors keep it.
@@ -136,6 +155,7 @@ pub trait Belongings: Send + Sync {
 pub struct Erasures {
     store: Store,
     vault: Arc<Vault>,
+    derivations: Derivations,
     connections: Connections,
     intake: Intake,
     belongings: Arc<dyn Belongings>,
@@ -147,28 +167,19 @@ pub struct Erasures {
     ended: CancellationToken,
     /// One act on erasures at a time: what is asked for twice is told so.
     acting: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// What an erasure would cover.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// What it covers.
-    pub scope: Scope,
-    /// Whose that is.
-    pub tenant: TenantId,
-    /// The first connection in it that is not revoked, if there is one.
-    pub unrevoked: Option<Connection>,
-    /// How much it holds.
-    pub counts: Counts,
+    /// One sweep at a time: what one takes, another neither plans nor takes.
+    sweeping: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Erasures {
     /// Over a store and what is kept in it. `test` marks what a test directory signs.
     pub fn new(connections: Connections, intake: Intake, store: Store, vault: Arc<Vault>, log: audit::Log, ground: Ground) -> Self {
         let Ground { belongings, clock, entropy, test } = ground;
+        let derivations = Derivations::new(store.clone(), vault.clone());
         Erasures {
             store,
             vault,
+            derivations,
             connections,
             intake,
             belongings,
@@ -179,6 +190,7 @@ impl Erasures {
             tasks: TaskTracker::new(),
             ended: CancellationToken::new(),
             acting: Arc::default(),
+            sweeping: Arc::default(),
         }
     }
 
@@ -211,19 +223,6 @@ impl Erasures {
             after = Some(last.key);
             if let Some(found) = step.into_iter().find(is_unrevoked) {
                 return Ok(Some(found));
-            }
-        }
-    }
-
-    fn counts(&self, scope: &Scope) -> Result<Counts, ErasureError> {
-        let (mut counts, mut after) = (Counts::default(), None);
-        loop {
-            let step = self.store.scan::<StreamRow>(&scope.prefix(), after.as_ref(), SCOPE_STEP)?;
-            let Some((last, _)) = step.last() else { return Ok(counts) };
-            after = Some(*last);
-            for (_, stream) in &step {
-                counts.records += stream.records;
-                counts.versions += stream.versions;
             }
         }
     }
@@ -337,6 +336,10 @@ impl Erasures {
         let mut unit = Unit::default();
         unit.expect(&row.id.to_bytes(), Some(&before)).put(&row.id.to_bytes(), &row);
         unit.audit(entry(Action::ErasureUnreadable, &Actor::System, &row, now).to_leaf());
+        // Whoever opened keys before they were destroyed, and has not written yet, does not write any more.
+        let tenant = row.scope.tenant();
+        let EpochRow(epoch) = self.store.get::<EpochRow>(&tenant)?.unwrap_or_default();
+        unit.put(&tenant, &EpochRow(epoch + 1));
         match row.scope {
             Scope::Connection { connection, owner } => {
                 let found = self.connections.by_key(owner)?.ok_or(ConnectionError::Unknown { id: connection })?;
@@ -415,9 +418,33 @@ impl Erasures {
         });
     }
 
-    /// Sweeps and certifies from where the row says that the erasure is.
+    /// Sweeps and certifies from where the row says that the erasure is; first those of the same tenant that are in the middle,
+    /// because what they have taken in part cannot be planned by another.
     async fn finish(&self, id: ErasureId) -> Result<(), ErasureError> {
-        let row = self.sweep(self.find(id)?).await?;
+        let _sweeping = self.sweeping.lock().await;
+        let row = self.find(id)?;
+        if self.planned(&row)?.is_none() {
+            for other in self.all()?.into_iter().filter(|other| other.id != id && other.scope.tenant() == row.scope.tenant()) {
+                if other.state == ErasureState::Unreadable && self.planned(&other)?.is_some() {
+                    self.carry_out(other).await?;
+                }
+            }
+        }
+        self.carry_out(row).await
+    }
+
+    async fn carry_out(&self, row: ErasureRow) -> Result<(), ErasureError> {
+        if row.state != ErasureState::Unreadable {
+            return Ok(());
+        }
+        let plan = self.plan_for_good(&row).await?;
+        let row = self.sweep(row).await?;
+        if plan.root != row.commitment.root() {
+            tracing::error!(
+                erasure = %row.id, planned.records = plan.records, planned.artifacts = plan.artifacts, records = row.counts.records,
+                artifacts = row.artifacts(), "an erasure has removed another set than was planned; its certificate signs what was removed"
+            );
+        }
         self.certify(row).await
     }
 
@@ -462,10 +489,6 @@ fn entry(action: Action, actor: &Actor, row: &ErasureRow, at: Timestamp) -> Entr
     entry.object = Some(row.id.to_string());
     entry.count = Some(row.counts.records);
     entry
-}
-
-fn is_unrevoked(connection: &Connection) -> bool {
-    !matches!(connection.state, State::Revoked(_) | State::Erased(_))
 }
 
 fn refuse_unrevoked(connection: Option<&Connection>) -> Result<(), ErasureError> {

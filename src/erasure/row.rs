@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::erasure::Counts;
 use crate::erasure::Plan;
 use crate::erasure::Scope;
 use crate::ids::ErasureId;
@@ -39,15 +40,6 @@ impl ErasureState {
             ErasureState::Refused => "refused",
         }
     }
-}
-
-/// How much an erasure covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Counts {
-    /// Records.
-    pub records: u64,
-    /// Versions of those records.
-    pub versions: u64,
 }
 
 /// An erasure, under its id.
@@ -89,6 +81,11 @@ impl Row for ErasureRow {
 }
 
 impl ErasureRow {
+    /// Artifacts swept so far: what the commitment holds besides records.
+    pub fn artifacts(&self) -> u64 {
+        self.commitment.size().saturating_sub(self.counts.records)
+    }
+
     /// Whether it takes place, or has.
     pub(super) fn is_approved(&self) -> bool {
         matches!(self.state, ErasureState::Approved | ErasureState::Unreadable | ErasureState::Complete)

@@ -45,6 +45,8 @@ pub(super) enum Step {
     Belongings,
     /// The connections' own rows say that they are erased.
     Connections,
+    /// Artifacts that die are reduced to tombstones, and those that outlive the erasure lose what it took.
+    Artifacts,
     /// Segment files are unlinked.
     Segments,
     /// The rows of a table are removed.
@@ -75,6 +77,14 @@ impl Scope {
         match self {
             Scope::Connection { connection, .. } => audit::Scope::Connection { connection: *connection },
             Scope::Tenant { .. } => audit::Scope::Tenant { tenant: tenant.clone() },
+        }
+    }
+
+    /// The number of the tenant whose it is.
+    pub(super) fn tenant(&self) -> u32 {
+        match self {
+            Scope::Connection { owner, .. } => owner.tenant,
+            Scope::Tenant { number } => *number,
         }
     }
 
@@ -109,7 +119,8 @@ impl Scope {
         }
     }
 
-    /// The steps of its sweep, in their order. Of the tables the index of records is first: what the certificate commits to.
+    /// The steps of its sweep, in their order. Of the rows the index of records is first and artifacts follow: what the certificate
+    /// commits to.
     pub(super) fn steps(&self) -> Vec<Step> {
         let is_removed = |table: &Table| match table.erasure() {
             Erasure::Removed => true,
@@ -117,12 +128,12 @@ impl Scope {
             _ => false,
         };
         let removed = TABLES.iter().copied().filter(is_removed);
-        let rows = std::iter::once(Table::Records).chain(removed.filter(|table| *table != Table::Records)).map(Step::Rows);
+        let rows = removed.filter(|table| *table != Table::Records).map(Step::Rows);
         let own = match self {
             Scope::Connection { .. } => vec![],
             Scope::Tenant { .. } => vec![Step::Belongings, Step::Connections],
         };
-        own.into_iter().chain([Step::Segments]).chain(rows).collect()
+        own.into_iter().chain([Step::Segments, Step::Rows(Table::Records), Step::Artifacts]).chain(rows).collect()
     }
 
     /// What it leaves, and why: from the rules of the store's tables, so that none is forgotten.

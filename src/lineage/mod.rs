@@ -5,6 +5,8 @@
 
 mod block;
 mod change;
+mod derivation;
+mod impact;
 pub(crate) mod reader;
 mod rows;
 mod volume;
@@ -16,6 +18,21 @@ pub use self::block::RECORDS_PER_BLOCK;
 pub use self::block::block_aad;
 pub use self::change::ChangeRow;
 pub use self::change::TombstoneRow;
+pub use self::derivation::Artifact;
+pub use self::derivation::Derivation;
+pub use self::derivation::DerivationError;
+pub use self::derivation::Derivations;
+pub use self::derivation::Derived;
+pub use self::derivation::DerivedRow;
+pub use self::derivation::EpochRow;
+pub use self::derivation::Facts;
+pub use self::derivation::Input;
+pub use self::derivation::Lost;
+pub use self::derivation::Named;
+pub use self::derivation::Need;
+pub use self::derivation::NewDerivation;
+pub use self::impact::Affected;
+pub use self::impact::artifact_leaf;
 pub use self::reader::LineageError;
 pub use self::reader::Reader;
 pub use self::reader::RecordPage;
@@ -51,5 +68,9 @@ pub fn row_checks() -> Vec<RowCheck> {
         RowCheck::of::<PullRow>(),
         RowCheck::of::<ChangeRow>(),
         RowCheck::of::<TombstoneRow>(),
+        RowCheck::of::<derivation::ArtifactRow>(),
+        RowCheck::of::<derivation::DerivationRow>(),
+        RowCheck::of::<DerivedRow>(),
+        RowCheck::of::<EpochRow>(),
     ]
 }

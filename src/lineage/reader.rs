@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::ids::ConnectionKey;
 use crate::ids::PageId;
 use crate::ids::RecordId;
+use crate::lineage::TombstoneRow;
 use crate::lineage::block;
 use crate::lineage::block::Block;
 use crate::lineage::block::Entry;
@@ -204,6 +205,22 @@ impl Reader {
         Ok(entry.map(|entry| stored(owner, row.stream, location, facts, entry)))
     }
 
+    /// What is left of a record that was erased: who erased it, and when.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn tombstone(&self, id: RecordId) -> Result<Option<TombstoneRow>, LineageError> {
+        Ok(tombstone(&self.store, id.owner, id.stream, id.hash)?)
+    }
+
+    /// Whether an index row of a record is there, whatever its keys are.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn is_indexed(&self, id: RecordId) -> Result<bool, LineageError> {
+        Ok(self.store.contains::<RecordRow>(&(id.owner, (id.stream, id.hash)))?)
+    }
+
     /// The newest versions of a connection's records in the order in which they were stored, from `from` on.
     ///
     /// # Errors
@@ -313,6 +330,15 @@ impl Reader {
         key.open_block(&block_aad(owner, page, placement), &mut bytes)?;
         Ok(bytes)
     }
+}
+
+/// The tombstone that holds a hash: the first at or behind it, if that one does.
+pub(crate) fn tombstone(store: &Store, owner: ConnectionKey, stream: u16, hash: [u8; 16]) -> Result<Option<TombstoneRow>, StoreError> {
+    let mut prefix = Vec::with_capacity(10);
+    (owner, stream).encode(&mut prefix);
+    let before = u128::from_be_bytes(hash).checked_sub(1).map(|before| (owner, (stream, before.to_be_bytes())));
+    let rows = store.scan::<TombstoneRow>(&prefix, before.as_ref(), 1)?;
+    Ok(rows.into_iter().map(|(_, row)| row).find(|row| row.hashes.binary_search(&hash).is_ok()))
 }
 
 fn stored(owner: ConnectionKey, stream: u16, location: Location, page: Arc<PageFacts>, entry: Entry) -> StoredRecord {

@@ -109,6 +109,15 @@ tables! {
     GraphEdges = b'E', "graph edges", Erasure::Removed;
     /// t c s h16 -> that up to a thousand records were there and are erased.
     Tombstones = b'z', "tombstones", Erasure::Kept("that records were there, and by which erasure they went: hashes whose key is destroyed");
+    /// t 0 h16 -> an artifact that was made from records; its name sealed under its own key.
+    Artifacts = b'F', "artifacts", Erasure::Removed;
+    /// t 0 h16 h16 -> one way in which an artifact was made: its inputs, and the artifact's key wrapped under theirs.
+    Derivations = b'f', "derivations", Erasure::Removed;
+    /// t c s h16 h16 -> that an artifact was made from a record of the connection, or (under a stream that no record has) from
+    /// an artifact that was.
+    Derived = b'g', "derived from", Erasure::Removed;
+    /// t -> how many erasures began: what a derivation expects to be unchanged.
+    LineageEpochs = b'Z', "lineage epochs", Erasure::KeptOfTenant("how many erasures there were: a number");
     /// t c run -> a run and its counters.
     Runs = b'R', "runs", Erasure::Kept("the integration log: counts, times and errors of runs; no payload");
     /// run id -> t c.
@@ -121,6 +130,8 @@ tables! {
     Revocations = b'Y', "revocations", Erasure::Kept(PROOF);
     /// erasure id -> the request and how far it is.
     Erasures = b'Q', "erasures", Erasure::Kept(PROOF);
+    /// erasure id -> what was planned once nothing could be added: counts, and the root that the certificate must sign.
+    ErasurePlans = b'H', "erasure plans", Erasure::Kept(PROOF);
     /// index -> the bytes of an audit leaf.
     AuditLeaves = b'A', "audit leaves", Erasure::Kept("the audit log: acts, times and keyed commitments; no payload");
     /// level, index -> a complete subtree's hash.

@@ -330,6 +330,31 @@ impl Store {
         entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
     }
 
+    /// Looks at the rows of one table whose keys begin with `owner` and lie behind the whole key `after`, at most `limit`, without
+    /// reading them back: whole keys and values. How many there were.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn look_below(
+        &self,
+        table: Table,
+        owner: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        mut look: impl FnMut(&[u8], &[u8]),
+    ) -> Result<usize, StoreError> {
+        let (start, end) = row::prefixed(table, owner);
+        let start = after.map_or(Bound::Included(start), |key| Bound::Excluded(key.to_vec()));
+        let _call = self.inner.watch.call(Call::Scan)?;
+        let mut looked_at = 0;
+        for entry in self.inner.engine.range((start, end)).take(limit) {
+            let (key, value) = entry?;
+            look(&key, &value);
+            looked_at += 1;
+        }
+        Ok(looked_at)
+    }
+
     /// The state of a connection's gate, as it is in memory: what every fence compares with.
     ///
     /// # Errors

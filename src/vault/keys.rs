@@ -111,12 +111,54 @@ impl ConnectionKeys {
         opened.map_err(|_| VaultError::Unopened { what: purpose.label(), owner: self.owner })
     }
 
+    /// A key for one artifact of this owner: a new one, or the one whose bytes were wrapped.
+    pub fn artifact_key(&self, bytes: Option<&Secret<[u8; 32]>>) -> ArtifactKey {
+        let key = bytes.map_or_else(|| Cipher::random(&self.entropy), |bytes| Cipher::new(Secret::new(*bytes.expose())));
+        ArtifactKey { owner: self.owner, key, entropy: self.entropy.clone() }
+    }
+
     fn cipher(&self, purpose: Purpose) -> &Cipher {
         &self.ciphers[purpose as usize]
     }
 
     fn place<'a>(&self, purpose: Purpose, detail: &'a [u8]) -> Place<'a> {
         Place { purpose: purpose.label(), owner: self.owner, key: self.id, detail }
+    }
+}
+
+/// The key of one artifact: made by chance, kept only as it is wrapped under the keys of what the artifact was made from. It can
+/// be had as long as they can, and no longer.
+#[derive(Debug)]
+pub struct ArtifactKey {
+    owner: ConnectionKey,
+    key: Cipher,
+    entropy: Entropy,
+}
+
+impl ArtifactKey {
+    const PURPOSE: &str = "artifact";
+
+    /// Its bytes, to be wrapped.
+    pub fn expose(&self) -> &[u8; 32] {
+        self.key.expose()
+    }
+
+    /// Seals a value to its place.
+    pub fn seal(&self, aad: &[u8], plain: &[u8]) -> Vec<u8> {
+        self.key.seal(&self.entropy, self.place(aad), plain)
+    }
+
+    /// Opens what [`ArtifactKey::seal`] sealed.
+    ///
+    /// # Errors
+    /// [`VaultError::Unopened`] for another artifact's value, another place, or damage.
+    pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret<Vec<u8>>, VaultError> {
+        let opened = self.key.open(self.place(aad), sealed);
+        opened.map_err(|_| VaultError::Unopened { what: Self::PURPOSE, owner: self.owner })
+    }
+
+    fn place<'a>(&self, detail: &'a [u8]) -> Place<'a> {
+        Place { purpose: Self::PURPOSE, owner: self.owner, key: [0; 16], detail }
     }
 }
 

@@ -48,6 +48,7 @@ pub use keyring::DestroyedKey;
 pub use keyring::KeyKind;
 pub use keyring::Keyring;
 pub use keyring::Slot;
+pub use keys::ArtifactKey;
 pub use keys::ConnectionKeys;
 pub use keys::ExtentKey;
 pub use keys::Purpose;

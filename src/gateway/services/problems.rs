@@ -239,6 +239,7 @@ impl From<ErasureError> for Problem {
             ErasureError::Connection(error) => error.into(),
             ErasureError::Store(error) => error.into(),
             ErasureError::Vault(error) => Problem::Unavailable { what: "the keyring", source: error.into() },
+            ErasureError::Lineage(error) => error.into(),
             ErasureError::Audit(error) => error.into(),
         }
     }
