@@ -46,6 +46,10 @@ pub struct Services {
     pub records: Arc<dyn Records>,
     /// Erasures.
     pub erasures: Arc<dyn Erasures>,
+    /// What was made from records.
+    pub derivations: Arc<dyn Derivations>,
+    /// What stopping or erasing would touch.
+    pub impact: Arc<dyn Impact>,
     /// Consents and their receipts.
     pub consents: Arc<dyn Consents>,
     /// The audit log.
@@ -83,8 +87,6 @@ pub trait Connections: Send + Sync {
     fn connect<'a>(&'a self, by: &'a Principal, order: wire::connection::ConnectOrder) -> Reply<'a, wire::connection::Connected>;
     /// Pauses, resumes, reschedules.
     fn change<'a>(&'a self, by: &'a Principal, id: ConnectionId, change: wire::connection::Change) -> Reply<'a, Connection>;
-    /// What stopping or erasing it would touch.
-    fn impact<'a>(&'a self, scope: Scope<'a>, id: ConnectionId) -> Reply<'a, wire::connection::Impact>;
     /// Begins a new authorization of the same connection.
     fn reconnect<'a>(
         &'a self,
@@ -236,6 +238,44 @@ pub trait Erasures: Send + Sync {
     fn get<'a>(&'a self, scope: Scope<'a>, id: ErasureId) -> Reply<'a, Erasure>;
     /// Its certificate, byte for byte.
     fn certificate<'a>(&'a self, scope: Scope<'a>, id: ErasureId) -> Reply<'a, Vec<u8>>;
+}
+
+/// What was made from records.
+pub trait Derivations: Send + Sync {
+    /// Writes derivations down, all or none.
+    fn derive<'a>(&'a self, by: &'a Principal, order: wire::derivation::Order) -> Reply<'a, wire::derivation::Answer>;
+}
+
+/// Which part of an impact is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImpactList {
+    /// Its own records.
+    Records,
+    /// Artifacts that die.
+    Dies,
+    /// Artifacts that outlive it.
+    Survives,
+}
+
+/// A page of an impact.
+#[derive(Debug, Clone)]
+pub struct ImpactQuestion {
+    /// Of what.
+    pub list: ImpactList,
+    /// The most items.
+    pub limit: usize,
+    /// Where the page before ended.
+    pub after: Option<Vec<u8>>,
+    /// Whether artifacts are told by name.
+    pub with_names: bool,
+}
+
+/// What stopping or erasing would touch.
+pub trait Impact: Send + Sync {
+    /// Of a connection, counted; with the digest of what an erasure would remove where it is asked for.
+    fn of_connection<'a>(&'a self, scope: Scope<'a>, id: ConnectionId, digest: bool) -> Reply<'a, wire::impact::ConnectionImpact>;
+    /// Of a connection, one by one.
+    fn list<'a>(&'a self, scope: Scope<'a>, id: ConnectionId, question: ImpactQuestion) -> Reply<'a, wire::impact::Listed>;
 }
 
 /// Consents and their receipts.

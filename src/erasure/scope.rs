@@ -89,7 +89,7 @@ impl Scope {
     }
 
     /// The bytes that begin the keys of its rows, after the table's.
-    pub(super) fn prefix(&self) -> Vec<u8> {
+    pub fn prefix(&self) -> Vec<u8> {
         match self {
             Scope::Connection { owner, .. } => owner.to_bytes().to_vec(),
             Scope::Tenant { number } => number.to_be_bytes().to_vec(),

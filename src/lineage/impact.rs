@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::collections::hash_map::Entry;
 
 use crate::clock::Timestamp;
 use crate::ids::ConnectionKey;
@@ -132,16 +133,18 @@ impl Derivations {
         dead: &HashSet<[u8; 16]>,
         ways: &mut HashMap<[u8; 16], Vec<DerivationRow>>,
     ) -> Result<bool, LineageError> {
-        if !ways.contains_key(&artifact) {
-            let rows = self.derivations(owner.tenant, artifact)?;
-            ways.insert(artifact, rows.into_iter().map(|(_, row)| row).collect());
-        }
+        let rows = match ways.entry(artifact) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(self.derivations(owner.tenant, artifact)?.into_iter().map(|(_, row)| row).collect())
+            }
+        };
         let is_there = |source: &Source| is_there(owner, source, dead);
         let holds = |row: &DerivationRow| match row.need {
             Need::All => row.sources.iter().all(is_there),
             Need::Any => row.sources.iter().any(is_there),
         };
-        Ok(ways.get(&artifact).is_some_and(|rows| rows.iter().any(holds)))
+        Ok(rows.iter().any(holds))
     }
 
     fn row(&self, tenant: u32, artifact: [u8; 16]) -> Result<Option<ArtifactRow>, StoreError> {

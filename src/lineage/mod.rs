@@ -26,6 +26,7 @@ pub use self::derivation::Derived;
 pub use self::derivation::DerivedRow;
 pub use self::derivation::EpochRow;
 pub use self::derivation::Facts;
+pub use self::derivation::INPUTS_MAX;
 pub use self::derivation::Input;
 pub use self::derivation::Lost;
 pub use self::derivation::Named;

@@ -22,7 +22,6 @@ use crate::api::wire::connection::Change;
 use crate::api::wire::connection::ConnectOrder;
 use crate::api::wire::connection::Connected;
 use crate::api::wire::connection::Connection;
-use crate::api::wire::connection::Impact;
 use crate::api::wire::connection::ReconnectOrder;
 use crate::ids::ConnectionId;
 use crate::ids::TenantId;
@@ -69,11 +68,6 @@ pub async fn change(
     Json(change): Json<Change>,
 ) -> Result<Answer<Connection>, Problem> {
     api.services.connections.change(&by, id, change).await.map(Answer)
-}
-
-/// `GET /v1/connections/{id}/impact`
-pub async fn impact(State(api): State<Arc<Api>>, by: Principal, Id(id): Id<ConnectionId>) -> Result<Answer<Impact>, Problem> {
-    api.services.connections.impact(by.scope(), id).await.map(Answer)
 }
 
 /// `POST /admin/connections/{id}/reconnect`

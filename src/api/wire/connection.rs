@@ -260,40 +260,6 @@ pub const CHANGE: Schema = Schema {
     make: || object(&[], &[("state", one_of(&["paused", "active"])), ("schedule", nullable(schedule()))]),
 };
 
-/// What stopping or erasing a connection would touch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Impact {
-    /// The connection.
-    pub connection: ConnectionId,
-    /// Its state.
-    pub state: String,
-    /// How much is stored, by stream.
-    pub streams: Vec<StreamImpact>,
-    /// Pulls that a revocation would cut short.
-    pub pulls_running: u32,
-}
-
-/// What is stored of one stream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StreamImpact {
-    /// The stream.
-    pub stream: String,
-    /// Records, erased ones excluded.
-    pub records: u64,
-    /// Versions of those records.
-    pub versions: u64,
-}
-
-/// The schema of [`Impact`].
-pub const IMPACT: Schema = Schema {
-    name: "Impact",
-    make: || {
-        let stream = object(&[("stream", string()), ("records", integer()), ("versions", integer())], &[]);
-        let members = [("connection", id("conn")), ("state", one_of(STATES)), ("streams", array(stream)), ("pulls_running", integer())];
-        object(&members, &[])
-    },
-};
-
 /// Tells an absent member (`None`) from one that is null (`Some(None)`).
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Schedule>>, D::Error> {
     Option::deserialize(deserializer).map(Some)

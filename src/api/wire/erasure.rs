@@ -5,6 +5,8 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::api::wire::impact;
+use crate::api::wire::impact::Impact;
 use crate::api::wire::schema::Schema;
 use crate::api::wire::schema::anything;
 use crate::api::wire::schema::array;
@@ -70,6 +72,10 @@ pub struct Erasure {
     pub reason: Option<String>,
     /// How much it covers.
     pub counts: Counts,
+    /// What it would touch, to the last record; null once it was asked for.
+    pub impact: Option<Impact>,
+    /// What was planned once nothing could be added any more; null before.
+    pub plan: Option<Plan>,
     /// What stays, why and until when.
     pub kept: Vec<Value>,
     /// Where its certificate is, once it is complete.
@@ -89,17 +95,33 @@ pub struct Counts {
     pub versions: u64,
 }
 
+/// What was planned once nothing could be added any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Records.
+    pub records: u64,
+    /// Artifacts that die with them.
+    pub dies: u64,
+    /// Artifacts that outlive them.
+    pub survives: u64,
+    /// The root that the certificate signs.
+    pub digest: String,
+}
+
 /// The schema of [`Erasure`].
 pub const ERASURE: Schema = Schema {
     name: "Erasure",
     make: || {
         let counts = object(&[("records", integer()), ("versions", integer())], &[]);
+        let plan = object(&[("records", integer()), ("dies", integer()), ("survives", integer()), ("digest", string())], &[]);
         let members = [
             ("id", nullable(id("eras"))),
             ("state", one_of(STATES)),
             ("scope", reference(&SCOPE)),
             ("reason", nullable(string())),
             ("counts", counts),
+            ("impact", impact::maybe()),
+            ("plan", nullable(plan)),
             ("kept", array(anything())),
             ("certificate", nullable(string())),
             ("requested_at", nullable(time())),

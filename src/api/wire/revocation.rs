@@ -7,9 +7,11 @@ use serde_json::json;
 
 use crate::api::wire::connection;
 use crate::api::wire::consent;
+use crate::api::wire::impact::DerivedImpact;
 use crate::api::wire::schema::Schema;
 use crate::api::wire::schema::array;
 use crate::api::wire::schema::id;
+use crate::api::wire::schema::integer;
 use crate::api::wire::schema::nullable;
 use crate::api::wire::schema::object;
 use crate::api::wire::schema::one_of;
@@ -84,17 +86,37 @@ pub struct RevokedConnection {
     pub credential: String,
     /// The signed receipt; null with `dry_run`.
     pub receipt: Option<Value>,
+    /// With `dry_run` what it holds, which a revocation keeps and an erasure would take, and the pulls that would be cut short;
+    /// else null.
+    pub impact: Option<RevocationImpact>,
+}
+
+/// What a connection holds, and what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationImpact {
+    /// Pulls that would be cut short.
+    pub pulls_running: u32,
+    /// Records, which stay.
+    pub records: u64,
+    /// Versions of those records.
+    pub versions: u64,
+    /// What was made from them, which stays, and what an erasure would do to it.
+    pub derived: DerivedImpact,
 }
 
 /// The schema of [`Revoked`].
 pub const REVOKED: Schema = Schema {
     name: "Revoked",
     make: || {
+        let derived = object(&[("dies", integer()), ("survives", integer())], &[]);
+        let impact =
+            object(&[("pulls_running", integer()), ("records", integer()), ("versions", integer()), ("derived", derived)], &[]);
         let members = [
             ("connection", id("conn")),
             ("state", one_of(connection::STATES)),
             ("credential", one_of(&["held", "revoking", "destroyed", "none"])),
             ("receipt", nullable(reference(&consent::ENVELOPE))),
+            ("impact", nullable(impact)),
         ];
         object(&[("revoked", array(object(&members, &[])))], &[])
     },

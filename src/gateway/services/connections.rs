@@ -31,17 +31,14 @@ use crate::gateway::services::problems::place;
 use crate::gateway::services::visible;
 use crate::ids::ConnectionId;
 use crate::ids::ConnectionKey;
-use crate::lineage::StreamRow;
 use crate::revocation::Revocations;
 use crate::run::Pulls;
 use crate::run::Scheduler;
 use crate::store::StopReason;
-use crate::store::Store;
 use crate::telemetry::activity::Counts;
 
 /// [`services::Connections`] over the registry.
 pub struct Connections {
-    store: Store,
     registry: Registry,
     connecting: Connecting,
     pulls: Pulls,
@@ -53,13 +50,12 @@ pub struct Connections {
 impl Connections {
     /// Over a registry and whoever connects.
     pub fn new(
-        store: Store,
         registry: Registry,
         connecting: Connecting,
         (pulls, scheduler, revocations): (Pulls, Scheduler, Revocations),
         clock: Clock,
     ) -> Self {
-        Connections { store, registry, connecting, pulls, scheduler, revocations, clock }
+        Connections { registry, connecting, pulls, scheduler, revocations, clock }
     }
 
     fn shown(&self, connection: &Connection) -> Result<wire::Connection, Problem> {
@@ -197,21 +193,6 @@ impl services::Connections for Connections {
                 self.set_state(by, connection, state).await?;
             }
             self.shown(&visible::connection(&self.registry, by.scope(), id)?)
-        }
-        .boxed()
-    }
-
-    fn impact<'a>(&'a self, scope: Scope<'a>, id: ConnectionId) -> Reply<'a, wire::Impact> {
-        async move {
-            let connection = visible::connection(&self.registry, scope, id)?;
-            let counters = self.store.scan::<StreamRow>(&connection.key.to_bytes(), None, usize::from(u16::MAX))?;
-            let named = counters.into_iter().filter_map(|((_, number), row)| {
-                let stream = connection.streams.get(usize::from(number))?.clone();
-                Some(wire::StreamImpact { stream, records: row.records, versions: row.versions })
-            });
-            let streams = named.collect();
-            let pulls_running = u32::from(self.pulls.is_under_way(connection.key));
-            Ok(wire::Impact { connection: id, state: connection.state.to_string(), streams, pulls_running })
         }
         .boxed()
     }

@@ -11,14 +11,18 @@ use crate::api::problem::Problem;
 use crate::api::services;
 use crate::api::services::Reply;
 use crate::api::services::Scope;
+use crate::api::wire;
 use crate::api::wire::erasure::Counts;
 use crate::api::wire::erasure::Erasure;
 use crate::api::wire::erasure::Order;
 use crate::connection::Connections;
+use crate::digest::Digest;
 use crate::erasure;
 use crate::erasure::ErasureRow;
 use crate::erasure::ErasureState;
 use crate::erasure::Plan;
+use crate::erasure::PlanRow;
+use crate::gateway::services::impact::Impact;
 use crate::gateway::services::problems::place;
 use crate::gateway::services::visible;
 use crate::ids::ErasureId;
@@ -32,12 +36,13 @@ pub struct Erasures {
     erasures: erasure::Erasures,
     revocations: Revocations,
     connections: Connections,
+    impact: Impact,
 }
 
 impl Erasures {
     /// Over the erasures and revocations of a gateway.
-    pub fn new(erasures: erasure::Erasures, revocations: Revocations, connections: Connections) -> Self {
-        Erasures { erasures, revocations, connections }
+    pub fn new(erasures: erasure::Erasures, revocations: Revocations, connections: Connections, impact: Impact) -> Self {
+        Erasures { erasures, revocations, connections, impact }
     }
 
     /// What the scope covers. What the caller may not see comes first, so that a scope which this version does not erase tells
@@ -63,6 +68,11 @@ impl Erasures {
         Err(narrower())
     }
 
+    fn shown(&self, row: ErasureRow) -> Result<Erasure, Problem> {
+        let plan = self.erasures.planned(&row)?;
+        Ok(shown(row, plan))
+    }
+
     fn row(&self, scope: Scope<'_>, id: ErasureId) -> Result<ErasureRow, Problem> {
         let row = self.erasures.find(id)?;
         let within = scope.is_none_or(|tenant| *tenant == row.tenant);
@@ -76,7 +86,9 @@ impl services::Erasures for Erasures {
         async move {
             let plan = self.plan(by, &order.scope)?;
             if dry_run {
-                return Ok(planned(&plan, order.reason));
+                let (of, scope) = (self.impact.clone(), plan.scope);
+                let impact = visible::blocking(move || of.of(&scope, true)).await?;
+                return Ok(planned(&plan, order.reason, impact));
             }
             if order.revoke && plan.unrevoked.is_some() {
                 let scope = match plan.scope {
@@ -85,7 +97,7 @@ impl services::Erasures for Erasures {
                 };
                 self.revocations.revoke(&scope, order.reason.clone(), &by.actor()).await?;
             }
-            Ok(shown(self.erasures.request(plan, order.reason, by.actor()).await?))
+            self.shown(self.erasures.request(plan, order.reason, by.actor()).await?)
         }
         .boxed()
     }
@@ -93,7 +105,7 @@ impl services::Erasures for Erasures {
     fn approve<'a>(&'a self, by: &'a Principal, id: ErasureId) -> Reply<'a, Erasure> {
         async move {
             self.row(by.scope(), id)?;
-            Ok(shown(self.erasures.approve(id, by.actor()).await?))
+            self.shown(self.erasures.approve(id, by.actor()).await?)
         }
         .boxed()
     }
@@ -104,14 +116,14 @@ impl services::Erasures for Erasures {
             let before = place(page.after.as_deref())?.map(ErasureId::from_bytes);
             let step = |before: Option<[u8; 16]>, limit| Ok(self.erasures.list(before.map(ErasureId::from_bytes), limit)?);
             let within = |row: &ErasureRow| scope.is_none_or(|tenant| *tenant == row.tenant);
-            let keep = |row: ErasureRow| Ok(within(&row).then(|| shown(row)));
+            let keep = |row: ErasureRow| within(&row).then(|| self.shown(row)).transpose();
             visible::page(page.limit, before.map(ErasureId::to_bytes), step, |row| row.id.to_bytes(), keep)
         }
         .boxed()
     }
 
     fn get<'a>(&'a self, scope: Scope<'a>, id: ErasureId) -> Reply<'a, Erasure> {
-        async move { Ok(shown(self.row(scope, id)?)) }.boxed()
+        async move { self.shown(self.row(scope, id)?) }.boxed()
     }
 
     fn certificate<'a>(&'a self, scope: Scope<'a>, id: ErasureId) -> Reply<'a, Vec<u8>> {
@@ -130,13 +142,15 @@ fn narrower() -> Problem {
     Problem::member("/scope", "unsupported", "this version of Headgate erases whole connections and tenants: name one of them alone")
 }
 
-fn planned(plan: &Plan, reason: Option<String>) -> Erasure {
+fn planned(plan: &Plan, reason: Option<String>, impact: wire::impact::Impact) -> Erasure {
     Erasure {
         id: None,
         state: "planned".into(),
         scope: scope_shown(&plan.scope, &plan.tenant),
         reason,
         counts: Counts { records: plan.counts.records, versions: plan.counts.versions },
+        impact: Some(impact),
+        plan: None,
         kept: what_stays(&plan.scope),
         certificate: None,
         requested_at: None,
@@ -144,7 +158,12 @@ fn planned(plan: &Plan, reason: Option<String>) -> Erasure {
     }
 }
 
-fn shown(row: ErasureRow) -> Erasure {
+fn shown_plan(plan: PlanRow) -> wire::erasure::Plan {
+    let PlanRow { records, artifacts, survivors, root } = plan;
+    wire::erasure::Plan { records, dies: artifacts, survives: survivors, digest: Digest::from_bytes(root).to_string() }
+}
+
+fn shown(row: ErasureRow, plan: Option<PlanRow>) -> Erasure {
     let is_complete = row.state == ErasureState::Complete;
     Erasure {
         id: Some(row.id),
@@ -152,6 +171,8 @@ fn shown(row: ErasureRow) -> Erasure {
         scope: scope_shown(&row.scope, &row.tenant),
         reason: row.reason,
         counts: Counts { records: row.counts.records, versions: row.counts.versions },
+        impact: None,
+        plan: plan.map(shown_plan),
         kept: what_stays(&row.scope),
         certificate: is_complete.then(|| format!("/v1/erasures/{}/certificate", row.id)),
         requested_at: Some(row.requested_at),

@@ -6,9 +6,11 @@ mod connections;
 mod connectors;
 mod consents;
 mod copies;
+mod derivations;
 mod erasures;
 mod graph;
 mod ground;
+mod impact;
 mod keyring;
 mod keys;
 mod problems;
@@ -33,6 +35,7 @@ use crate::copies as copying;
 use crate::erasure;
 use crate::gateway::scrub::Scrubs;
 use crate::ids::Entropy;
+use crate::lineage::Derivations;
 use crate::lineage::Reader;
 use crate::openlineage::Graph;
 use crate::revocation;
@@ -88,16 +91,18 @@ pub fn services(parts: &Parts) -> Services {
     let Parts { store, vault, connections, connectors, definitions, connecting, pulls, .. } = parts;
     let (revocations, log, clock) = (&parts.revocations, &parts.log, &parts.clock);
     let registry = || connections.clone();
+    let derivations = Derivations::new(store.clone(), vault.clone());
+    let impact =
+        impact::Impact::new(store.clone(), registry(), (parts.erasures.clone(), derivations.clone()), pulls.clone(), Arc::new(impact::Nowhere));
     Services {
         connections: Arc::new(connections::Connections::new(
-            store.clone(),
             registry(),
             connecting::Connecting::new(connecting.clone(), connectors.clone(), definitions.clone()),
             (pulls.clone(), parts.scheduler.clone(), revocations.clone()),
             clock.clone(),
         )),
         runs: Arc::new(runs::Runs::new(pulls.clone(), registry())),
-        revocations: Arc::new(revocations::Revocations::new(revocations.clone(), registry(), connectors.clone())),
+        revocations: Arc::new(revocations::Revocations::new(revocations.clone(), registry(), connectors.clone(), impact.clone())),
         records: Arc::new(records::Records::new(
             store.clone(),
             vault.clone(),
@@ -105,7 +110,9 @@ pub fn services(parts: &Parts) -> Services {
             parts.reader.clone(),
             (log.clone(), clock.clone()),
         )),
-        erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry())),
+        erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry(), impact.clone())),
+        derivations: Arc::new(derivations::Derivations::new(derivations, registry(), clock.clone())),
+        impact: Arc::new(impact),
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),

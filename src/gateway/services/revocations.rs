@@ -15,6 +15,7 @@ use crate::connection::Connection;
 use crate::connection::Connections;
 use crate::connection::Connectors;
 use crate::connection::State;
+use crate::gateway::services::impact::Impact;
 use crate::gateway::services::visible;
 use crate::revocation;
 use crate::revocation::Stopped;
@@ -24,12 +25,13 @@ pub struct Revocations {
     revocations: revocation::Revocations,
     connections: Connections,
     connectors: Connectors,
+    impact: Impact,
 }
 
 impl Revocations {
     /// Over the revocations of a gateway.
-    pub fn new(revocations: revocation::Revocations, connections: Connections, connectors: Connectors) -> Self {
-        Revocations { revocations, connections, connectors }
+    pub fn new(revocations: revocation::Revocations, connections: Connections, connectors: Connectors, impact: Impact) -> Self {
+        Revocations { revocations, connections, connectors, impact }
     }
 
     /// The scope as the act takes it, when it names something that the caller may stop: a name that was mistyped must not
@@ -61,7 +63,8 @@ impl Revocations {
             _ => "held",
         };
         let state = connection.state.to_string();
-        Ok(RevokedConnection { connection: connection.id, state, credential: credential.into(), receipt: None })
+        let impact = self.impact.of_revocation(connection)?;
+        Ok(RevokedConnection { connection: connection.id, state, credential: credential.into(), receipt: None, impact: Some(impact) })
     }
 }
 
@@ -83,7 +86,7 @@ impl services::Revocations for Revocations {
 fn shown(stopped: Stopped) -> Result<RevokedConnection, Problem> {
     let Stopped { connection, credential, receipt } = stopped;
     let receipt: Option<Value> = receipt.map(|file| serde_json::from_str(&file)).transpose().map_err(Problem::internal)?;
-    Ok(RevokedConnection { connection: connection.id, state: connection.state.to_string(), credential: fate(credential).into(), receipt })
+    Ok(RevokedConnection { connection: connection.id, state: connection.state.to_string(), credential: fate(credential).into(), receipt, impact: None })
 }
 
 fn fate(credential: CredentialFate) -> &'static str {

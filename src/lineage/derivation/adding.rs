@@ -127,7 +127,7 @@ struct Draft<'a> {
     before: HashMap<[u8; 16], Option<ArtifactRow>>,
     artifacts: BTreeMap<[u8; 16], ArtifactRow>,
     derivations: BTreeMap<([u8; 16], [u8; 16]), DerivationRow>,
-    derived: BTreeMap<([u8; 8], u16, [u8; 16], [u8; 16]), DerivedRow>,
+    derived: BTreeMap<DerivedKey, DerivedRow>,
     records: HashSet<Source>,
 }
 
@@ -157,9 +157,8 @@ impl<'a> Draft<'a> {
         for (key, row) in &self.derivations {
             unit.put(&(self.owner, *key), row);
         }
-        for ((owner, stream, from, artifact), row) in &self.derived {
-            let key: DerivedKey = (ConnectionKey::from_bytes(*owner), (*stream, (*from, *artifact)));
-            unit.put(&key, row);
+        for (key, row) in &self.derived {
+            unit.put(key, row);
         }
         unit
     }
@@ -316,7 +315,7 @@ impl<'a> Draft<'a> {
                 looked_at += 1;
                 at_most(looked_at, WALK_MAX, "artifacts that come from it when it is made in a further way")?;
                 for root in &roots {
-                    self.derived.insert((self.of(*root).to_bytes(), OF_ARTIFACTS, from, to), row);
+                    self.derived.insert((self.of(*root), (OF_ARTIFACTS, (from, to))), row);
                 }
                 let Some(mut row) = self.artifact(to)? else { continue };
                 let ArtifactState::Alive(alive) = &mut row.state else { continue };
@@ -354,8 +353,8 @@ impl<'a> Draft<'a> {
         let owner = self.of(*root);
         let stored = self.derivations_of.store.scan::<DerivedRow>(&derived_prefix(owner, OF_ARTIFACTS, artifact), None, WALK_MAX + 1)?;
         let mut found: BTreeMap<[u8; 16], DerivedRow> = stored.into_iter().map(|((_, (_, (_, to))), row)| (to, row)).collect();
-        let key = |to| (owner.to_bytes(), OF_ARTIFACTS, artifact, to);
-        found.extend(self.derived.range(key([0; 16])..=key([u8::MAX; 16])).map(|((_, _, _, to), row)| (*to, *row)));
+        let key = |to| (owner, (OF_ARTIFACTS, (artifact, to)));
+        found.extend(self.derived.range(key([0; 16])..=key([u8::MAX; 16])).map(|((_, (_, (_, to))), row)| (*to, *row)));
         Ok(found.into_iter().collect())
     }
 
@@ -365,7 +364,7 @@ impl<'a> Draft<'a> {
         for source in sources {
             match *source {
                 Source::Record { connection, stream, hash } => {
-                    self.derived.insert((self.of(connection).to_bytes(), stream, hash, artifact), row);
+                    self.derived.insert((self.of(connection), (stream, (hash, artifact))), row);
                     put += 1;
                 }
                 Source::Artifact(from) => {
@@ -373,7 +372,7 @@ impl<'a> Draft<'a> {
                     put += roots.len();
                     at_most(put, EDGES_MAX, "inputs times the connections that these come from")?;
                     for root in roots {
-                        self.derived.insert((self.of(root).to_bytes(), OF_ARTIFACTS, from, artifact), row);
+                        self.derived.insert((self.of(root), (OF_ARTIFACTS, (from, artifact))), row);
                     }
                 }
             }

@@ -29,6 +29,7 @@ use crate::vault::Vault;
 use crate::vault::VaultError;
 
 pub use self::adding::Derived;
+pub use self::adding::INPUTS_MAX;
 pub use self::adding::NewDerivation;
 use self::keeping::Opened;
 pub use self::rows::Alive;
@@ -165,6 +166,14 @@ impl Derivations {
         let kind = named.kind.as_deref().unwrap_or_default().as_bytes();
         let hash = self.vault.tenant_keys(tenant)?.index_hmac(&[b"artifact", kind, named.name.as_bytes()]);
         Ok(ArtifactId { tenant, hash: first_half(hash) })
+    }
+
+    /// Whether there is an artifact, or was one that is not forgotten.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn is_known(&self, id: ArtifactId) -> Result<bool, LineageError> {
+        Ok(self.store.contains::<ArtifactRow>(&(ConnectionKey::of_tenant(id.tenant), id.hash))?)
     }
 
     /// What is known of an artifact; none where there never was one.
