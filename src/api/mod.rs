@@ -331,17 +331,15 @@ pub static ROUTES: &[Route] = &[
             .body(wire::connection::CHANGE)
             .answers(&[json(StatusCode::OK, "The connection as it is now", wire::connection::CONNECTION)])
             .problems(&[Kind::GateClosed, Kind::StateConflict]),
-        Route::new(Verb::Get, "/v1/connections/{id}/impact", "What stopping or erasing would touch", |m| {
-            on(m, handlers::impact::impact)
-        })
-        .query(&[
-            Parameter::optional("list", "`records`, `dies` or `survives`: these one by one instead of counts"),
-            Parameter::optional("limit", "The most items of a list, 1 to 10000; 1000 when absent"),
-            AFTER,
-            Parameter::optional("names", "`true` tells listed artifacts by name too"),
-            Parameter::optional("digest", "`false` leaves out the digest, which reads every record's index row"),
-        ])
-        .answers(&[json(StatusCode::OK, "The impact, or a page of what it counts", wire::impact::CONNECTION_IMPACT)]),
+        Route::new(Verb::Get, "/v1/connections/{id}/impact", "What stopping or erasing would touch", |m| on(m, handlers::impact::impact))
+            .query(&[
+                Parameter::optional("list", "`records`, `dies` or `survives`: these one by one instead of counts"),
+                Parameter::optional("limit", "The most items of a list, 1 to 10000; 1000 when absent"),
+                AFTER,
+                Parameter::optional("names", "`true` tells listed artifacts by name too"),
+                Parameter::optional("digest", "`false` leaves out the digest, which reads every record's index row"),
+            ])
+            .answers(&[json(StatusCode::OK, "The impact, or a page of what it counts", wire::impact::CONNECTION_IMPACT)]),
         Route::new(Verb::Post, "/v1/connections/{id}/runs", "Pulls now", |m| on(m, handlers::runs::start))
             .optional_body(wire::run::PULL_ORDER)
             .answers(&[json(StatusCode::ACCEPTED, "The pull, under way", wire::run::PULL)])

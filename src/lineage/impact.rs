@@ -135,9 +135,7 @@ impl Derivations {
     ) -> Result<bool, LineageError> {
         let rows = match ways.entry(artifact) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                place.insert(self.derivations(owner.tenant, artifact)?.into_iter().map(|(_, row)| row).collect())
-            }
+            Entry::Vacant(place) => place.insert(self.derivations(owner.tenant, artifact)?.into_iter().map(|(_, row)| row).collect()),
         };
         let is_there = |source: &Source| is_there(owner, source, dead);
         let holds = |row: &DerivationRow| match row.need {

@@ -48,7 +48,13 @@ pub async fn impact(
         {
             return Err(Problem::BadParameter { name: name.into(), reason: "it belongs to `list`; say what is to be listed".into() });
         }
-        return api.services.impact.of_connection(by.scope(), id, query.digest.unwrap_or(true)).await.map(Answer).map(IntoResponse::into_response);
+        return api
+            .services
+            .impact
+            .of_connection(by.scope(), id, query.digest.unwrap_or(true))
+            .await
+            .map(Answer)
+            .map(IntoResponse::into_response);
     };
     let list = match list.as_str() {
         "records" => ImpactList::Records,

@@ -109,8 +109,7 @@ pub const REVOKED: Schema = Schema {
     name: "Revoked",
     make: || {
         let derived = object(&[("dies", integer()), ("survives", integer())], &[]);
-        let impact =
-            object(&[("pulls_running", integer()), ("records", integer()), ("versions", integer()), ("derived", derived)], &[]);
+        let impact = object(&[("pulls_running", integer()), ("records", integer()), ("versions", integer()), ("derived", derived)], &[]);
         let members = [
             ("connection", id("conn")),
             ("state", one_of(connection::STATES)),

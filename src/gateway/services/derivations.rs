@@ -60,7 +60,11 @@ impl Derivations {
                     seen.insert(id.owner);
                 }
                 if *tenant.get_or_insert(input.tenant()) != input.tenant() {
-                    return Err(Problem::member("/inputs", "tenants", "its inputs are of several tenants; tell each tenant's by themselves"));
+                    return Err(Problem::member(
+                        "/inputs",
+                        "tenants",
+                        "its inputs are of several tenants; tell each tenant's by themselves",
+                    ));
                 }
                 inputs.push(input);
             }

@@ -20,6 +20,7 @@ mod revocations;
 mod runs;
 mod shape;
 mod tenants;
+mod tombstones;
 mod visible;
 
 use std::path::PathBuf;
@@ -92,8 +93,13 @@ pub fn services(parts: &Parts) -> Services {
     let (revocations, log, clock) = (&parts.revocations, &parts.log, &parts.clock);
     let registry = || connections.clone();
     let derivations = Derivations::new(store.clone(), vault.clone());
-    let impact =
-        impact::Impact::new(store.clone(), registry(), (parts.erasures.clone(), derivations.clone()), pulls.clone(), Arc::new(impact::Nowhere));
+    let impact = impact::Impact::new(
+        store.clone(),
+        registry(),
+        (parts.erasures.clone(), derivations.clone()),
+        pulls.clone(),
+        Arc::new(impact::Nowhere),
+    );
     Services {
         connections: Arc::new(connections::Connections::new(
             registry(),

@@ -86,7 +86,13 @@ impl services::Revocations for Revocations {
 fn shown(stopped: Stopped) -> Result<RevokedConnection, Problem> {
     let Stopped { connection, credential, receipt } = stopped;
     let receipt: Option<Value> = receipt.map(|file| serde_json::from_str(&file)).transpose().map_err(Problem::internal)?;
-    Ok(RevokedConnection { connection: connection.id, state: connection.state.to_string(), credential: fate(credential).into(), receipt, impact: None })
+    Ok(RevokedConnection {
+        connection: connection.id,
+        state: connection.state.to_string(),
+        credential: fate(credential).into(),
+        receipt,
+        impact: None,
+    })
 }
 
 fn fate(credential: CredentialFate) -> &'static str {
