@@ -176,8 +176,15 @@ pub static ROUTES: &[Route] = &[
         .body(wire::connection::CHANGE)
         .answers(&[json(StatusCode::OK, "The connection as it is now", wire::connection::CONNECTION)])
         .problems(&[Kind::GateClosed, Kind::StateConflict]),
-    Route::new(Verb::Get, "/v1/connections/{id}/impact", "What stopping or erasing would touch", |m| on(m, handlers::connections::impact))
-        .answers(&[json(StatusCode::OK, "The impact", wire::connection::IMPACT)]),
+    Route::new(Verb::Get, "/v1/connections/{id}/impact", "What stopping or erasing would touch", |m| on(m, handlers::impact::impact))
+        .query(&[
+            Parameter::optional("list", "`records`, `dies` or `survives`: these one by one instead of counts"),
+            Parameter::optional("limit", "The most items of a list, 1 to 10000; 1000 when absent"),
+            AFTER,
+            Parameter::optional("names", "`true` tells listed artifacts by name too"),
+            Parameter::optional("digest", "`false` leaves out the digest, which reads every record's index row"),
+        ])
+        .answers(&[json(StatusCode::OK, "The impact, or a page of what it counts", wire::impact::CONNECTION_IMPACT)]),
     Route::new(Verb::Post, "/v1/connections/{id}/runs", "Pulls now", |m| on(m, handlers::runs::start))
         .optional_body(wire::run::PULL_ORDER)
         .answers(&[json(StatusCode::ACCEPTED, "The pull, under way", wire::run::PULL)])
@@ -250,6 +257,10 @@ pub static ROUTES: &[Route] = &[
     })
     .query(&[LIMIT, AFTER, Parameter::optional("tenant", "Whose; an operator must say")])
     .answers(&[json(StatusCode::OK, "A page of records' tags", wire::lineage::KEY_MATCHES)]),
+    Route::new(Verb::Post, "/v1/derivations", "Tells what was made from records and artifacts", |m| on(m, handlers::derivations::create))
+        .body(wire::derivation::ORDER)
+        .answers(&[json(StatusCode::CREATED, "What is written down; told again, the same", wire::derivation::ANSWER)])
+        .problems(&[Kind::NotFound, Kind::StateConflict]),
     Route::new(Verb::Post, "/v1/erasures", "Asks for an erasure", |m| on(m, handlers::erasures::request))
         .access(Access::CUSTOMER)
         .query(&[DRY_RUN])
@@ -281,149 +292,6 @@ pub static ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/v1/consents/{id}/receipt", "The signed receipt of a consent", |m| on(m, handlers::consents::receipt))
         .answers(&[json(StatusCode::OK, "The file, byte for byte", wire::consent::ENVELOPE)]),
     Route::new(Verb::Get, "/v1/audit", "Lists entries of the audit log", |m| on(m, handlers::audit::list))
-        .answers(&[json(StatusCode::OK, "The keys, retired ones included", wire::audit::PUBLIC_KEYS)]),
-        Route::new(Verb::Get, "/connect/{token}", "The customer's page: what is read, and why", |m| on(m, pages::connect::show))
-            .access(Access::Public)
-            .answers(&[
-                text(StatusCode::OK, "The page", "text/html"),
-                empty(StatusCode::SEE_OTHER, "The link is opened: to the page without the token, with a cookie"),
-            ]),
-        Route::new(Verb::Post, "/connect/{token}", "The customer's answer", |m| on(m, pages::connect::submit))
-            .access(Access::Public)
-            .answers(&[
-                text(StatusCode::OK, "The connection is made", "text/html"),
-                empty(StatusCode::SEE_OTHER, "To the application, for its authorization"),
-            ]),
-        Route::new(Verb::Get, "/oauth/callback", "Where an application sends the customer back to", |m| on(m, pages::callback::page))
-            .access(Access::Public)
-            .any_query()
-            .answers(&[text(StatusCode::OK, "The connection is made, or stays pending", "text/html")])
-            .problems(&[Kind::Malformed]),
-        Route::new(Verb::Post, "/v1/connect/sessions", "Opens a link for a customer", |m| on(m, handlers::sessions::open))
-            .body(wire::session::ORDER)
-            .answers(&[json(StatusCode::CREATED, "The link; null when the answer is repeated", wire::session::OPENED)])
-            .problems(&[Kind::NotFound, Kind::StateConflict])
-            .secret_members(&["url"]),
-        Route::new(Verb::Get, "/v1/policy", "The policy in force and its five acknowledgements", |m| on(m, handlers::consents::policy))
-            .answers(&[json(StatusCode::OK, "The policy", wire::consent::POLICY)]),
-        Route::new(Verb::Get, "/v1/connections", "Lists connections", |m| on(m, handlers::connections::list))
-            .query(&[
-                LIMIT,
-                AFTER,
-                Parameter::optional("connector", "Of this connector"),
-                Parameter::optional("state", "In this state"),
-                Parameter::optional("tenant", "Of this tenant"),
-            ])
-            .answers(&[json(StatusCode::OK, "A page of connections", wire::connection::CONNECTIONS)])
-            .problems(&[Kind::NotFound]),
-        Route::new(Verb::Post, "/v1/connections", "Records a consent and connects", |m| on(m, handlers::connections::connect))
-            .access(Access::CUSTOMER)
-            .body(wire::connection::CONNECT_ORDER)
-            .answers(&[json(StatusCode::CREATED, "The connection, and where to authorize it", wire::connection::CONNECTED)])
-            .problems(&[Kind::NotFound, Kind::PolicyChanged, Kind::StateConflict, Kind::ApplicationFailed]),
-        Route::new(Verb::Get, "/v1/connections/{id}", "One connection", |m| on(m, handlers::connections::get)).answers(&[json(
-            StatusCode::OK,
-            "The connection",
-            wire::connection::CONNECTION,
-        )]),
-        Route::new(Verb::Patch, "/v1/connections/{id}", "Pauses, resumes or reschedules", |m| on(m, handlers::connections::change))
-            .access(Access::OPERATOR)
-            .body(wire::connection::CHANGE)
-            .answers(&[json(StatusCode::OK, "The connection as it is now", wire::connection::CONNECTION)])
-            .problems(&[Kind::GateClosed, Kind::StateConflict]),
-        Route::new(Verb::Get, "/v1/connections/{id}/impact", "What stopping or erasing would touch", |m| on(m, handlers::impact::impact))
-            .query(&[
-                Parameter::optional("list", "`records`, `dies` or `survives`: these one by one instead of counts"),
-                Parameter::optional("limit", "The most items of a list, 1 to 10000; 1000 when absent"),
-                AFTER,
-                Parameter::optional("names", "`true` tells listed artifacts by name too"),
-                Parameter::optional("digest", "`false` leaves out the digest, which reads every record's index row"),
-            ])
-            .answers(&[json(StatusCode::OK, "The impact, or a page of what it counts", wire::impact::CONNECTION_IMPACT)]),
-        Route::new(Verb::Post, "/v1/connections/{id}/runs", "Pulls now", |m| on(m, handlers::runs::start))
-            .optional_body(wire::run::PULL_ORDER)
-            .answers(&[json(StatusCode::ACCEPTED, "The pull, under way", wire::run::PULL)])
-            .problems(&[Kind::GateClosed, Kind::PullUnderWay, Kind::StateConflict]),
-        Route::new(Verb::Post, "/v1/connections/{id}/revoke", "Stops a connection for good; keeps what it brought", |m| {
-            on(m, handlers::revocations::revoke)
-        })
-        .access(Access::CUSTOMER)
-        .stops()
-        .query(&[DRY_RUN])
-        .optional_body(wire::revocation::REASON)
-        .answers(&[json(StatusCode::OK, "What was stopped; the same receipt every time", wire::revocation::REVOKED)]),
-        Route::new(Verb::Post, "/v1/revocations", "Stops a connection, a tenant or a connector", |m| on(m, handlers::revocations::create))
-            .access(Access::CUSTOMER)
-            .stops()
-            .query(&[DRY_RUN])
-            .body(wire::revocation::ORDER)
-            .answers(&[json(StatusCode::OK, "What was stopped", wire::revocation::REVOKED)])
-            .problems(&[Kind::NotFound]),
-        Route::new(Verb::Get, "/v1/runs", "Lists runs, newest first", |m| on(m, handlers::runs::list))
-            .query(&[LIMIT, AFTER, Parameter::optional("pull", "Of this pull"), Parameter::optional("connection", "Of this connection")])
-            .answers(&[json(StatusCode::OK, "A page of runs", wire::run::RUNS)])
-            .problems(&[Kind::NotFound]),
-        Route::new(Verb::Get, "/v1/runs/{id}", "One run", |m| on(m, handlers::runs::get)).answers(&[json(
-            StatusCode::OK,
-            "The run",
-            wire::run::RUN,
-        )]),
-        Route::new(Verb::Get, "/v1/records", "Lists a connection's records with their tags", |m| on(m, handlers::records::list))
-            .payload()
-            .query(&[
-                LIMIT,
-                AFTER,
-                Parameter::required("connection", "The connection"),
-                Parameter::optional("stream", "Of this stream"),
-                Parameter::optional("kind", "Of this operational kind"),
-            ])
-            .answers(&[json(StatusCode::OK, "A page of records", wire::record::RECORDS)])
-            .problems(&[Kind::NotFound]),
-        Route::new(Verb::Get, "/v1/records/{id}", "One record with its tag", |m| on(m, handlers::records::get))
-            .payload()
-            .query(&[Parameter::optional("version", "This version; the newest when absent")])
-            .answers(&[json(StatusCode::OK, "The record", wire::record::RECORD)]),
-        Route::new(Verb::Get, "/v1/records/{id}/lineage", "The exact origin of a record", |m| on(m, handlers::records::origin))
-            .answers(&[json(StatusCode::OK, "Its origin", wire::lineage::ORIGIN)]),
-        Route::new(Verb::Get, "/v1/lineage", "What stands around a node", |m| on(m, handlers::records::graph))
-            .query(&[
-                Parameter::required("node", "The id of a record, page, run or connection"),
-                Parameter::optional("direction", "`up`, `down` or `both`; both when absent"),
-                Parameter::optional("depth", "Edges from the node, 0 to 20; 3 when absent"),
-            ])
-            .answers(&[json(StatusCode::OK, "The graph", wire::lineage::GRAPH)])
-            .problems(&[Kind::NotFound]),
-        Route::new(Verb::Get, "/v1/lineage/keys/{kind}/{value}", "Everything that carries a business key", |m| {
-            on(m, handlers::records::by_key)
-        })
-        .query(&[LIMIT, AFTER, Parameter::optional("tenant", "Whose; an operator must say")])
-        .answers(&[json(StatusCode::OK, "A page of records' tags", wire::lineage::KEY_MATCHES)]),
-        Route::new(Verb::Post, "/v1/derivations", "Tells what was made from records and artifacts", |m| {
-            on(m, handlers::derivations::create)
-        })
-        .body(wire::derivation::ORDER)
-        .answers(&[json(StatusCode::CREATED, "What is written down; told again, the same", wire::derivation::ANSWER)])
-        .problems(&[Kind::NotFound, Kind::StateConflict]),
-        Route::new(Verb::Post, "/v1/erasures", "Asks for an erasure", |m| on(m, handlers::erasures::request))
-            .access(Access::CUSTOMER)
-            .query(&[DRY_RUN])
-            .body(wire::erasure::ORDER)
-            .answers(&[
-                json(StatusCode::CREATED, "The erasure, waiting for approval", wire::erasure::ERASURE),
-                json(StatusCode::OK, "What it would cover (dry run)", wire::erasure::ERASURE),
-            ])
-            .problems(&[Kind::NotFound, Kind::NotRevoked, Kind::StateConflict]),
-        Route::new(Verb::Get, "/v1/erasures", "Lists erasures", |m| on(m, handlers::erasures::list))
-            .query(&[LIMIT, AFTER])
-            .answers(&[json(StatusCode::OK, "A page of erasures", wire::erasure::ERASURES)]),
-        Route::new(Verb::Get, "/v1/erasures/{id}", "One erasure", |m| on(m, handlers::erasures::get)).answers(&[json(
-            StatusCode::OK,
-            "The erasure",
-            wire::erasure::ERASURE,
-        )]),
-        Route::new(Verb::Post, "/v1/erasures/{id}/approve", "Approves an erasure: the one irreversible act", |m| {
-            on(m, handlers::erasures::approve)
-        })
         .access(Access::OPERATOR)
         .query(&[LIMIT, AFTER])
         .answers(&[json(StatusCode::OK, "A page of entries", wire::audit::ENTRIES)]),

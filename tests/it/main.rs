@@ -17,6 +17,7 @@ mod demo;
 mod durable;
 mod erasure;
 mod foreign;
+mod impact;
 mod keyring;
 mod life;
 mod manifests;

@@ -57,6 +57,7 @@ fn body_of(route: &Route, house: &House) -> String {
                 .into()
         }
         Some("RevocationOrder" | "ErasureOrder") => format!(r#"{{"scope":{{"connection":"{}"}}}}"#, house.own),
+        Some("DerivationOrder") => r#"{"artifact":{"name":"label"},"need":"all","inputs":["rec_1"]}"#.into(),
         Some("ConnectionChange") => r#"{"state":"paused","schedule":null}"#.into(),
         Some("KeyOrder") => r#"{"role":"service","tenant":"acme","purposes":["support"]}"#.into(),
         Some("BackupOrder") => r#"{"to":"/backups/monday"}"#.into(),
