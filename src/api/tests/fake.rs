@@ -419,7 +419,13 @@ impl Revocations for Fake {
                 self.act(());
             }
             let (state, credential) = ("revoked".into(), "revoking".into());
-            let revoked = wire::revocation::RevokedConnection { connection: self.own().id, state, credential, receipt: Some(envelope()), impact: None };
+            let revoked = wire::revocation::RevokedConnection {
+                connection: self.own().id,
+                state,
+                credential,
+                receipt: Some(envelope()),
+                impact: None,
+            };
             wire::revocation::Revoked { revoked: vec![revoked] }
         }))
     }

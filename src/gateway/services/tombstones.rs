@@ -18,8 +18,15 @@ pub fn origin(records: &Records, scope: Scope<'_>, id: RecordId) -> Result<Optio
         return Ok(None);
     };
     let tombstone = of(records, &connection, id)?;
-    let origin =
-        |tombstone| Origin { record: id, version: None, tag: serde_json::Value::Null, inputs: Vec::new(), outputs: Vec::new(), source: None, tombstone: Some(tombstone) };
+    let origin = |tombstone| Origin {
+        record: id,
+        version: None,
+        tag: serde_json::Value::Null,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        source: None,
+        tombstone: Some(tombstone),
+    };
     Ok(tombstone.map(|tombstone| (connection, origin(tombstone))))
 }
 
