@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::cli::Session;
 use crate::cli::failure::Failure;
+use crate::cli::impact;
 use crate::cli::output;
 use crate::cli::pages::Paging;
 use crate::cli::transport::Request;
@@ -101,9 +102,7 @@ impl EraseRequest {
         let request = Request::post(["v1", "erasures"], body).query_maybe("dry_run", self.dry_run.then_some(true));
         let erasure = session.client.json(&request).await?;
         if self.dry_run {
-            return session
-                .output
-                .result(&erasure, |erasure| format!("would be erased; nothing was changed\n{}", output::details(erasure)));
+            return session.output.result(&erasure, planned);
         }
         let id = erasure["id"].as_str().unwrap_or_default().to_owned();
         if self.yes || asked(session, &erasure) {
@@ -113,6 +112,13 @@ impl EraseRequest {
         session.output.say(&format!("nothing was erased yet: `headgate erase approve {id}` carries it out"));
         Ok(())
     }
+}
+
+/// What a dry run says: in plain words, then what would be kept.
+fn planned(erasure: &Value) -> String {
+    let mut rest = erasure.clone();
+    let impact = rest.as_object_mut().and_then(|members| members.remove("impact")).unwrap_or_default();
+    format!("would be erased; nothing was changed\n{}\n{}", impact::of_erasure(&impact), output::details(&rest))
 }
 
 fn asked(session: &mut Session<'_>, erasure: &Value) -> bool {

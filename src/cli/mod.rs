@@ -14,6 +14,7 @@ mod demo;
 mod erase;
 mod explain;
 mod failure;
+mod impact;
 mod keyring;
 mod keys;
 mod lineage;

@@ -47,6 +47,15 @@ pub struct Revoke {
 
 const COLUMNS: &[(&str, &str)] = &[("CONNECTION", "/connection"), ("STATE", "/state"), ("CREDENTIAL", "/credential")];
 
+const DRY_COLUMNS: &[(&str, &str)] = &[
+    ("CONNECTION", "/connection"),
+    ("STATE", "/state"),
+    ("CREDENTIAL", "/credential"),
+    ("PULLS CUT SHORT", "/impact/pulls_running"),
+    ("RECORDS", "/impact/records"),
+    ("WOULD DIE IF ERASED", "/impact/derived/dies"),
+];
+
 impl Revoke {
     pub async fn carry_out(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let scope = match (&self.connection, &self.connector, &self.tenant) {
@@ -95,8 +104,11 @@ async fn wait_for_destruction(session: &mut Session<'_>, answer: &mut Value) -> 
 fn told(answer: &Value, is_dry: bool) -> String {
     match answer["revoked"].as_array() {
         Some(entries) if !entries.is_empty() => {
-            let heading = if is_dry { "would be revoked; nothing was changed" } else { "revoked; records fetched before are kept" };
-            format!("{heading}\n{}", output::table(COLUMNS, entries))
+            if is_dry {
+                let rest = "records and what was made from them are kept; `headgate erase --dry-run` tells what an erasure would take";
+                return format!("would be revoked; nothing was changed\n{}\n{rest}", output::table(DRY_COLUMNS, entries));
+            }
+            format!("revoked; records fetched before are kept\n{}", output::table(COLUMNS, entries))
         }
         _ => "no connection in that scope".to_owned(),
     }

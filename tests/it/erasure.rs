@@ -122,9 +122,12 @@ async fn is_closed(client: &Client, sandbox: &Sandbox) {
     assert!(status == 409 && text(&answer, "detail").contains("not used again"), "{status} {answer}");
 }
 
-/// No record, no list and no search gives anything of an erased connection.
+/// No record and no list gives anything of an erased connection. Its lineage says that it was there, and no more.
 async fn nothing_opens(client: &Client, connection: &str, record: &str) {
-    for path in [format!("/v1/records/{record}"), format!("/v1/records/{record}/lineage"), format!("/v1/records/{record}?version=1")] {
+    let origin = client.get(&format!("/v1/records/{record}/lineage")).await.unwrap();
+    assert!(origin["version"].is_null() && origin["tag"].is_null() && origin["inputs"] == serde_json::json!([]), "{origin}");
+    assert_eq!(origin["tombstone"]["connection"], *connection, "{origin}");
+    for path in [format!("/v1/records/{record}"), format!("/v1/records/{record}?version=1")] {
         let (status, answer) = client.ask(Method::GET, &path, None).await.unwrap();
         assert!(matches!(status, 404 | 410), "{path}: {status} {answer}");
     }

@@ -19,6 +19,7 @@ mod durable;
 mod emission;
 mod erasure;
 mod foreign;
+mod impact;
 mod keyring;
 mod life;
 mod manifests;

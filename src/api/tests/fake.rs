@@ -40,6 +40,7 @@ use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::consent::Purpose;
 use crate::digest::Digest;
+use crate::ids::ArtifactId;
 use crate::ids::ConnectionId;
 use crate::ids::ConnectionKey;
 use crate::ids::ConsentId;
@@ -118,6 +119,8 @@ impl House {
             records: fake.clone(),
             disclosures: fake.clone(),
             erasures: fake.clone(),
+            derivations: fake.clone(),
+            impact: fake.clone(),
             consents: fake.clone(),
             audit: fake.clone(),
             connectors: fake.clone(),
@@ -190,6 +193,8 @@ impl Fake {
             scope: json!({ "connection": self.own().id }),
             reason: None,
             counts: wire::erasure::Counts { records: 1, versions: 2 },
+            impact: id.is_none().then(an_impact),
+            plan: None,
             kept: vec![],
             certificate: None,
             requested_at: None,
@@ -366,11 +371,6 @@ impl Connections for Fake {
         done(self.find(by.scope(), id).map(|connection| self.act(connection)))
     }
 
-    fn impact<'a>(&'a self, scope: Scope<'a>, id: ConnectionId) -> Reply<'a, wire::connection::Impact> {
-        let streams = vec![wire::connection::StreamImpact { stream: "orders".into(), records: 1, versions: 2 }];
-        done(self.find(scope, id).map(|found| wire::connection::Impact { connection: id, state: found.state, streams, pulls_running: 0 }))
-    }
-
     fn reconnect<'a>(
         &'a self,
         by: &'a Principal,
@@ -435,9 +435,53 @@ impl Revocations for Fake {
                 self.act(());
             }
             let (state, credential) = ("revoked".into(), "revoking".into());
-            let revoked = wire::revocation::RevokedConnection { connection: self.own().id, state, credential, receipt: Some(envelope()) };
+            let revoked = wire::revocation::RevokedConnection {
+                connection: self.own().id,
+                state,
+                credential,
+                receipt: Some(envelope()),
+                impact: None,
+            };
             wire::revocation::Revoked { revoked: vec![revoked] }
         }))
+    }
+}
+
+impl Impact for Fake {
+    fn of_connection<'a>(&'a self, scope: Scope<'a>, id: ConnectionId, _: bool) -> Reply<'a, wire::impact::ConnectionImpact> {
+        let shown = |found: wire::connection::Connection| wire::impact::ConnectionImpact {
+            connection: id,
+            state: found.state,
+            pulls_running: 0,
+            impact: an_impact(),
+        };
+        done(self.find(scope, id).map(shown))
+    }
+
+    fn list<'a>(&'a self, scope: Scope<'a>, id: ConnectionId, _: ImpactQuestion) -> Reply<'a, wire::impact::Listed> {
+        done(self.find(scope, id).map(|_| wire::impact::Listed { items: Vec::new(), next: None }))
+    }
+}
+
+impl Derivations for Fake {
+    fn derive<'a>(&'a self, _: &'a Principal, _: wire::derivation::Order) -> Reply<'a, wire::derivation::Answer> {
+        done(Ok(wire::derivation::Answer::Many { artifacts: vec![ArtifactId { tenant: 1, hash: [7; 16] }] }))
+    }
+}
+
+fn an_impact() -> wire::impact::Impact {
+    wire::impact::Impact {
+        records: 1,
+        versions: 2,
+        pages: 1,
+        runs: 1,
+        streams: Vec::new(),
+        derived: wire::impact::DerivedImpact { dies: 1, survives: 0 },
+        recipients: Vec::new(),
+        exports: 0,
+        holds: 0,
+        downstream: Vec::new(),
+        digest: None,
     }
 }
 

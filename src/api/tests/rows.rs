@@ -61,6 +61,7 @@ fn body_of(route: &Route, house: &House) -> String {
         Some("DisclosureOrder") => {
             format!(r#"{{"recipient":"Carrier","purpose":"shipping","connection":"{}","at":"2026-11-01T00:00:00Z"}}"#, house.own)
         }
+        Some("DerivationOrder") => r#"{"artifact":{"name":"label"},"need":"all","inputs":["rec_1"]}"#.into(),
         Some("ConnectionChange") => r#"{"state":"paused","schedule":null}"#.into(),
         Some("KeyOrder") => r#"{"role":"service","tenant":"acme","purposes":["support"]}"#.into(),
         Some("BackupOrder") => r#"{"to":"/backups/monday"}"#.into(),

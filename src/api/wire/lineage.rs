@@ -19,10 +19,13 @@ use crate::api::wire::schema::object;
 use crate::api::wire::schema::one_of;
 use crate::api::wire::schema::reference;
 use crate::api::wire::schema::string;
+use crate::api::wire::schema::tenant;
 use crate::api::wire::schema::time;
 use crate::clock::Timestamp;
 use crate::ids::ConnectionId;
+use crate::ids::ErasureId;
 use crate::ids::RecordId;
+use crate::ids::TenantId;
 
 /// The exact origin of the newest version of a record; of an erased one its tombstone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,7 +43,28 @@ pub struct Origin {
     /// All that stands behind the tag; none of an erased record.
     pub source: Option<Provenance>,
     /// That it was erased, of an erased record: where it came from and by which erasure it went.
-    pub tombstone: Option<Value>,
+    pub tombstone: Option<Tombstone>,
+}
+
+/// What is left of a record that was erased.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// Whose it was.
+    pub tenant: TenantId,
+    /// By which connection it came.
+    pub connection: ConnectionId,
+    /// From which connector.
+    pub connector: String,
+    /// From which application.
+    pub application: String,
+    /// In which stream.
+    pub stream: Option<String>,
+    /// When it was erased.
+    pub erased_at: Timestamp,
+    /// By which erasure; null when only the keyring tells of it.
+    pub erasure: Option<ErasureId>,
+    /// Where the certificate is, once it is made.
+    pub certificate: Option<String>,
 }
 
 /// What stands behind a tag: the authority under which the record was asked for, and what was done to it since.
@@ -192,11 +216,25 @@ pub const ORIGIN: Schema = Schema {
             ("inputs", array(anything())),
             ("outputs", array(anything())),
             ("source", nullable(provenance())),
-            ("tombstone", nullable(anything())),
+            ("tombstone", nullable(tombstone())),
         ];
         object(&members, &[])
     },
 };
+
+fn tombstone() -> Value {
+    let members = [
+        ("tenant", tenant()),
+        ("connection", id("conn")),
+        ("connector", string()),
+        ("application", string()),
+        ("stream", nullable(string())),
+        ("erased_at", time()),
+        ("erasure", nullable(id("eras"))),
+        ("certificate", nullable(string())),
+    ];
+    object(&members, &[])
+}
 
 fn provenance() -> Value {
     let application = object(&[("connector", string()), ("display_name", string()), ("account", nullable(string()))], &[]);

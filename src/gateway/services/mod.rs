@@ -23,6 +23,7 @@ mod revocations;
 mod runs;
 mod shape;
 mod tenants;
+mod tombstones;
 mod visible;
 
 use std::path::PathBuf;

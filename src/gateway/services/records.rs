@@ -36,6 +36,7 @@ use crate::gateway::services::problems::place;
 use crate::gateway::services::reading::Reading;
 use crate::gateway::services::reading::Readings;
 use crate::gateway::services::shape;
+use crate::gateway::services::tombstones;
 use crate::gateway::services::visible;
 use crate::ids::ConnectionId;
 use crate::ids::RecordId;
@@ -204,7 +205,14 @@ impl services::Records for Records {
 
     fn origin<'a>(&'a self, by: &'a Principal, id: RecordId, question: OriginQuestion) -> Reply<'a, Origin> {
         async move {
-            let (connection, stored) = self.stored(by.scope(), id, question.version)?;
+            let (connection, stored) = match self.stored(by.scope(), id, question.version) {
+                Err(missing @ Problem::NotFound { .. }) => {
+                    let (connection, origin) = tombstones::origin(self, by.scope(), id)?.ok_or(missing)?;
+                    self.noted(by, &connection, &[]).await?;
+                    return Ok(origin);
+                }
+                found => found?,
+            };
             let origin = self.origin_of(&connection, &stored, question)?;
             self.noted(by, &connection, &[id]).await?;
             Ok(origin)

@@ -172,10 +172,10 @@ impl<'a> Draft<'a> {
         at_most(holders(&sources).len(), HOLDERS_MAX, "different connections and artifacts among its inputs")?;
         let way = self.way(order.need, &sources)?;
         let row = self.artifact(id.hash)?;
+        let (roots, level) = self.checked(id, &sources)?;
         if let (Some(known), Some(ArtifactState::Alive(_))) = (self.derivation(id.hash, way)?, row.as_ref().map(|row| &row.state)) {
             return Ok(Derived { artifact: id, at: known.at });
         }
-        let (roots, level) = self.checked(id, &sources)?;
         let (key, row) = match row {
             Some(ArtifactRow { state: ArtifactState::Alive(alive), lost }) => {
                 let (key, alive) = self.one_way_more(id, alive, &sources, &roots, level)?;

@@ -265,3 +265,6 @@ fn named_aad(owner: ConnectionKey, artifact: [u8; 16]) -> Vec<u8> {
 fn facts_aad(owner: ConnectionKey, artifact: [u8; 16], derivation: [u8; 16]) -> Vec<u8> {
     [&b"facts"[..], &keeping::aad(&owner, &artifact, &derivation)].concat()
 }
+
+#[cfg(test)]
+mod tests;

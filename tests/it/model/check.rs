@@ -160,7 +160,10 @@ impl History {
         assert!([404, 410].contains(&list.status) || (list.status == 200 && is_empty), "records of an erased connection: {}", list.text);
         let Some(held) = &link.held else { return };
         for (id, record) in held.records().take(SAMPLES) {
-            for path in [format!("/v1/records/{id}"), format!("/v1/records/{id}/lineage"), format!("/v1/lineage?node={id}")] {
+            let origin = self.gateway.ask(&format!("/v1/records/{id}/lineage")).await;
+            assert_eq!((origin.status, &origin.body["tag"]), (200, &Value::Null), "the tombstone of {id}: {}", origin.text);
+            assert_eq!(origin.body["tombstone"]["connection"], *link.id, "{}", origin.text);
+            for path in [format!("/v1/records/{id}"), format!("/v1/lineage?node={id}")] {
                 let answer = self.gateway.ask(&path).await;
                 assert!([404, 410].contains(&answer.status), "{path} of an erased connection: {} {}", answer.status, answer.text);
             }
