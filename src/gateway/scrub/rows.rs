@@ -13,7 +13,6 @@ use crate::connection;
 use crate::erasure;
 use crate::lineage;
 use crate::openlineage;
-use crate::revocation;
 use crate::outbox;
 use crate::revocation;
 use crate::run;
