@@ -200,10 +200,11 @@ impl Gateway {
         let grants = Grants::new(client.clone(), Renewers::new(keeper, clock.clone()), registrations, clock.clone());
         let budgets = Arc::new(Budgets::new(budget::Options::default(), clock.clone()));
         let pending = Authorizations::new(store.clone(), vault.clone());
+        let graph = Graph::new(store.clone(), vault.clone(), connections.clone(), clock.clone());
         let producer = Producer::new(&public_url);
-        let outbox = Outbox::open(store.clone(), vault.clone(), producer, clock.clone(), told_to(config.openlineage))?;
+        let outbox = Outbox::open(store.clone(), vault.clone(), producer, clock.clone(), told_to(graph.clone(), config.openlineage))?;
         let ground = Ground {
-            graph: Graph::new(store.clone(), vault.clone(), connections.clone(), clock.clone()),
+            graph,
             store,
             vault,
             log,
@@ -527,10 +528,11 @@ impl Acts {
     }
 }
 
-/// Where the operator wants events told.
-fn told_to(config: Option<OpenLineageConfig>) -> outbox::Options {
-    let Some(OpenLineageConfig { file, url, api_key }) = config else { return outbox::Options::default() };
-    outbox::Options { file, endpoint: url.map(|url| outbox::Endpoint { url, api_key }) }
+/// Where events are told: in the tenants' own graphs, and wherever the operator wants them besides.
+fn told_to(graph: Graph, config: Option<OpenLineageConfig>) -> outbox::Options {
+    let graph = Some(graph);
+    let Some(OpenLineageConfig { file, url, api_key }) = config else { return outbox::Options { graph, ..Default::default() } };
+    outbox::Options { graph, file, endpoint: url.map(|url| outbox::Endpoint { url, api_key }) }
 }
 
 /// What the operator registered, by connector.

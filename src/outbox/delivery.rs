@@ -6,6 +6,7 @@ use crate::ids::TenantId;
 use crate::outbox::Outbox;
 use crate::outbox::endpoint::HttpEndpoint;
 use crate::outbox::file::EventFile;
+use crate::outbox::graph::OwnGraph;
 use crate::outbox::row::EventRow;
 use crate::outbox::row::PositionRow;
 use crate::store::StoreError;
@@ -50,6 +51,8 @@ pub(super) struct Progress {
 
 /// Where events go.
 pub(super) enum Transport {
+    /// The tenants' own graphs.
+    Graph(OwnGraph),
     /// A file.
     File(EventFile),
     /// An HTTP endpoint.
@@ -60,6 +63,7 @@ impl Transport {
     /// The byte under which its position is kept.
     pub(super) fn tag(&self) -> u8 {
         match self {
+            Transport::Graph(_) => b'g',
             Transport::File(_) => b'f',
             Transport::Http(_) => b'h',
         }
@@ -67,6 +71,7 @@ impl Transport {
 
     fn name(&self) -> &'static str {
         match self {
+            Transport::Graph(_) => "graph",
             Transport::File(_) => "file",
             Transport::Http(_) => "http",
         }
@@ -74,6 +79,7 @@ impl Transport {
 
     async fn tell(&mut self, events: &[Told]) -> Progress {
         match self {
+            Transport::Graph(graph) => graph.admit(events).await,
             Transport::File(file) => file.append(events),
             Transport::Http(endpoint) => endpoint.post(events).await,
         }

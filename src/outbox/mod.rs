@@ -10,6 +10,7 @@
 mod delivery;
 mod endpoint;
 mod file;
+mod graph;
 mod row;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::ids::TenantId;
+use crate::openlineage::Graph;
 use crate::openlineage::emission::EventType;
 use crate::openlineage::emission::Producer;
 use crate::openlineage::emission::RunEvent;
@@ -40,6 +42,7 @@ use self::delivery::Place;
 use self::delivery::Transport;
 use self::endpoint::HttpEndpoint;
 use self::file::EventFile;
+use self::graph::OwnGraph;
 use self::row::EventRow;
 use self::row::KEPT_BYTES_MAX;
 use self::row::PositionRow;
@@ -68,8 +71,10 @@ pub enum OutboxError {
 }
 
 /// Where events go.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Options {
+    /// The tenants' own graphs.
+    pub graph: Option<Graph>,
     /// A file that gets one event a line.
     pub file: Option<PathBuf>,
     /// An HTTP endpoint.
@@ -114,6 +119,7 @@ impl Outbox {
     /// When the store fails, or the HTTP client cannot be made.
     pub fn open(store: Store, vault: Arc<Vault>, producer: Producer, clock: Clock, options: Options) -> Result<Self, OutboxError> {
         let mut transports = Vec::new();
+        transports.extend(options.graph.map(|graph| Transport::Graph(OwnGraph(graph))));
         transports.extend(options.file.map(|path| Transport::File(EventFile::new(path))));
         if let Some(endpoint) = options.endpoint {
             transports.push(Transport::Http(HttpEndpoint::new(endpoint, clock)?));
@@ -219,7 +225,7 @@ impl Outbox {
         self.inner.tasks.wait().await;
     }
 
-    /// Removes positions of transports that are not configured, and every event when none is.
+    /// Removes positions of transports that are not configured, and every event when nobody is told.
     async fn forget_unwanted(&self) -> Result<(), StoreError> {
         let inner = &self.inner;
         let wanted: Vec<u8> = inner.positions.lock().await.iter().map(|(tag, _)| *tag).collect();

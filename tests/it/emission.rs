@@ -305,6 +305,9 @@ async fn every_run_and_every_erasure_is_told() {
             assert_eq!(schemas.faults(event), Vec::<String>::new(), "{event:#}");
         }
     }
+    let own = "headgate_openlineage_events_total{transport=\"graph\",outcome=\"told\"}";
+    let in_graph = format!("{own} {}", written.len());
+    client.settled("/metrics", |text| text.as_str().unwrap_or_default().contains(&in_graph).then_some(())).await.unwrap();
     says_what_happened(&written, scene.sandbox.counts().total());
     serves_the_schemas(&written, &client).await;
     assert_eq!(server.stop(), 0);
@@ -376,10 +379,27 @@ async fn what_was_not_told_before_a_crash_is_told_after_it() {
     until("the endpoint", || scene.sink.taken().len() >= 10).await;
     let client = server.client();
     client.pull(&connection).await.unwrap();
-    assert_eq!(server.stop(), 0);
     // An ending gateway tells what its last runs came to.
+    assert_eq!(server.stop(), 0);
     for events in [scene.sink.taken(), scene.written()] {
         let known = runs(&events);
         assert!(known.len() == 10 && known.values().all(|types| types[1] == "COMPLETE"), "{known:?}");
     }
+    a_tenants_end_is_told(&scene).await;
+}
+
+/// An erasure of a tenant is told although the key of its events is destroyed; afterwards nothing waits, for its graph neither.
+async fn a_tenants_end_is_told(scene: &Scene) {
+    let server = scene.installation.serve(Some(&scene.sandbox)).await;
+    let client = server.client();
+    let asked = client.post("/v1/erasures", json!({"scope": {"tenant": "acme"}, "revoke": true})).await.unwrap();
+    client.post(&format!("/v1/erasures/{}/approve", text(&asked, "id")), json!({})).await.unwrap();
+    client.complete(&text(&asked, "id")).await.unwrap();
+    let is_last =
+        |event: &Value| told(event) == ("COMPLETE".into(), "tenant.delete".into()) && event["outputs"].as_array().unwrap().len() == 5;
+    until("the file", || scene.written().last().is_some_and(is_last)).await;
+    until("the endpoint", || scene.sink.taken().last().is_some_and(is_last)).await;
+    let empty = |text: &Value| text.as_str().unwrap_or_default().contains("headgate_openlineage_waiting 0").then_some(());
+    client.settled("/metrics", empty).await.unwrap();
+    assert_eq!(server.stop(), 0);
 }
