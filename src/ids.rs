@@ -153,6 +153,7 @@ id!(/** One attempt to read one stream. */ RunId, "run");
 id!(/** What a customer agreed to, and when. */ ConsentId, "cons");
 id!(/** One act of revocation, as its receipt names it. */ RevocationId, "rvk");
 id!(/** One request to make records unreadable. */ ErasureId, "eras");
+id!(/** Records of a connection handed to a recipient, for a purpose and in a way. */ DisclosureId, "disc");
 id!(/** An API key's public name; the key itself is a secret. */ KeyId, "key");
 id!(/** A connect session: one link that a customer may open. */ SessionId, "sess");
 

@@ -14,6 +14,7 @@
 //! | 5 acts | [`connect`], [`run`], [`revocation`], [`erasure`], [`copies`] |
 //! | 4 movement | [`authorization`], [`fetch`], [`intake`] |
 //! | 3 nouns with a life | [`connection`], [`lineage`], [`openlineage`] |
+//! | 3 nouns with a life | [`connection`], [`lineage`], [`disclosure`] |
 //! | 2 keeping | [`store`], [`vault`], [`audit`] |
 //! | 1 language, pure | [`connector`], [`record`], [`consent`] |
 //! | 0 ground | [`ids`], [`clock`], [`secret`], [`digest`], [`telemetry`], [`merkle`] |
@@ -34,6 +35,7 @@ pub mod connector;
 pub mod consent;
 pub mod copies;
 pub mod digest;
+pub mod disclosure;
 pub mod erasure;
 pub mod fetch;
 pub mod gateway;

@@ -250,6 +250,23 @@ pub static ROUTES: &[Route] = &[
     })
     .query(&[LIMIT, AFTER, Parameter::optional("tenant", "Whose; an operator must say")])
     .answers(&[json(StatusCode::OK, "A page of records' tags", wire::lineage::KEY_MATCHES)]),
+    Route::new(Verb::Post, "/v1/disclosures", "States that records were handed to somebody elsewhere", |m| {
+        on(m, handlers::disclosures::state)
+    })
+    .body(wire::disclosure::ORDER)
+    .answers(&[json(StatusCode::CREATED, "What there is of it now, one a connection", wire::disclosure::DISCLOSURES)])
+    .problems(&[Kind::NotFound, Kind::StateConflict]),
+    Route::new(Verb::Get, "/v1/disclosures", "Lists who received records, for what and how", |m| on(m, handlers::disclosures::list))
+        .query(&[
+            LIMIT,
+            AFTER,
+            Parameter::optional("recipient", "To the recipient of this name"),
+            Parameter::optional("since", "Of which the last was at this time or later"),
+            Parameter::optional("connection", "Of this connection"),
+            Parameter::optional("tenant", "Whose; an operator must say"),
+        ])
+        .answers(&[json(StatusCode::OK, "A page of disclosures", wire::disclosure::DISCLOSURES)])
+        .problems(&[Kind::NotFound, Kind::StateConflict]),
     Route::new(Verb::Post, "/v1/erasures", "Asks for an erasure", |m| on(m, handlers::erasures::request))
         .access(Access::CUSTOMER)
         .query(&[DRY_RUN])

@@ -133,6 +133,17 @@ impl Principal {
         if self.sees(tenant) { Ok(()) } else { Err(Problem::not_found("tenant", tenant.as_str())) }
     }
 
+    /// The one tenant that a question is about: the one it names, else the caller's own.
+    ///
+    /// # Errors
+    /// [`Problem::BadParameter`] for an operator that names none, and that of [`Principal::must_see`].
+    pub fn tenant_asked_for(&self, named: Option<TenantId>) -> Result<TenantId, Problem> {
+        let needed = || Problem::BadParameter { name: "tenant".into(), reason: "an operator names the tenant that is meant".into() };
+        let tenant = named.or_else(|| self.scope().cloned()).ok_or_else(needed)?;
+        self.must_see(&tenant)?;
+        Ok(tenant)
+    }
+
     /// How the audit log names it.
     pub fn actor(&self) -> Actor {
         match self.proof {

@@ -19,6 +19,7 @@ use crate::api::wire::connection::Connection;
 use crate::api::wire::erasure::Erasure;
 use crate::api::wire::run::Pull;
 use crate::api::wire::run::Run;
+use crate::clock::Timestamp;
 use crate::consent::Purpose;
 use crate::ids::ConnectionId;
 use crate::ids::ConsentId;
@@ -44,6 +45,8 @@ pub struct Services {
     pub revocations: Arc<dyn Revocations>,
     /// Records and their origin.
     pub records: Arc<dyn Records>,
+    /// Disclosures.
+    pub disclosures: Arc<dyn Disclosures>,
     /// Erasures.
     pub erasures: Arc<dyn Erasures>,
     /// Consents and their receipts.
@@ -222,6 +225,25 @@ pub trait Records: Send + Sync {
         value: String,
         page: PageOrder,
     ) -> Reply<'a, List<wire::lineage::KeyMatch>>;
+}
+
+/// Which disclosures a list holds.
+#[derive(Debug, Clone, Default)]
+pub struct DisclosureFilter {
+    /// To the recipient of this name.
+    pub recipient: Option<String>,
+    /// Of which the last was then or later.
+    pub since: Option<Timestamp>,
+    /// Of this connection.
+    pub connection: Option<ConnectionId>,
+}
+
+/// Disclosures.
+pub trait Disclosures: Send + Sync {
+    /// Keeps one that was made elsewhere; what there is of it now, one a connection.
+    fn state<'a>(&'a self, by: &'a Principal, order: wire::disclosure::Order) -> Reply<'a, List<wire::disclosure::Disclosure>>;
+    /// Lists those of a tenant.
+    fn list<'a>(&'a self, tenant: TenantId, filter: DisclosureFilter, page: PageOrder) -> Reply<'a, List<wire::disclosure::Disclosure>>;
 }
 
 /// Erasures.

@@ -48,6 +48,7 @@ use crate::connection::ConnectorsError;
 use crate::connection::Definitions;
 use crate::connection::gate::Gates;
 use crate::copies::Copies;
+use crate::disclosure::Disclosures;
 use crate::erasure;
 use crate::erasure::ErasureError;
 use crate::erasure::Erasures;
@@ -414,6 +415,7 @@ struct Acts {
     revocations: Revocations,
     erasures: Erasures,
     reader: Reader,
+    disclosures: Disclosures,
 }
 
 impl Acts {
@@ -461,6 +463,7 @@ impl Acts {
             ),
             erasures: Erasures::new(connections.clone(), intake, store.clone(), vault.clone(), log.clone(), erasing),
             reader: Reader::new(store.clone(), vault.clone()),
+            disclosures: Disclosures::new(store.clone(), vault.clone(), entropy.clone()),
         }
     }
 
@@ -488,6 +491,7 @@ impl Acts {
             revocations: self.revocations,
             erasures: self.erasures,
             reader: self.reader,
+            disclosures: self.disclosures,
             log: ground.log,
             scrubs: ground.scrubs,
             clock: ground.clock,

@@ -109,6 +109,12 @@ tables! {
     GraphEdges = b'E', "graph edges", Erasure::Removed;
     /// t c s h16 -> that up to a thousand records were there and are erased.
     Tombstones = b'z', "tombstones", Erasure::Kept("that records were there, and by which erasure they went: hashes whose key is destroyed");
+    /// t c p part recipient way -> which slots of a page a recipient was handed.
+    DisclosedPages = b'q', "disclosed pages", Erasure::Removed;
+    /// t 0 recipient -> who it is, sealed under the tenant's key: removed with the tenant, not with a connection.
+    Recipients = b'V', "recipients", Erasure::Removed;
+    /// t 0 recipient c way -> how much of a connection a recipient received, and when: removed with the tenant, not with a connection.
+    Disclosures = b'L', "disclosures", Erasure::Removed;
     /// t c run -> a run and its counters.
     Runs = b'R', "runs", Erasure::Kept("the integration log: counts, times and errors of runs; no payload");
     /// run id -> t c.

@@ -34,6 +34,7 @@ const PAIRS: [(&str, &str, &str); 12] = [
     ("connector", "record", "a treatment names kinds and points into records"),
     ("record", "consent", "a tag states the purposes that the consent names"),
     ("openlineage", "connection", "an event is admitted while its tenant is active"),
+    ("disclosure", "lineage", "what is disclosed is a version of a record, by where that lies"),
     ("connect", "revocation", "connecting knows the endpoint where a revocation gives the credential up"),
     ("cli", "config", "a command opens the directory that the configuration names"),
     ("cli", "gateway", "a command composes the gateway when nobody else holds the store"),

@@ -14,6 +14,7 @@ mod crash;
 mod days;
 mod decoders;
 mod demo;
+mod disclosures;
 mod durable;
 mod erasure;
 mod foreign;

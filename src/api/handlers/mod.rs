@@ -5,6 +5,7 @@ pub mod audit;
 pub mod connections;
 pub mod consents;
 pub mod copies;
+pub mod disclosures;
 pub mod erasures;
 pub mod health;
 pub mod keyring;

@@ -116,6 +116,7 @@ impl House {
             runs: fake.clone(),
             revocations: fake.clone(),
             records: fake.clone(),
+            disclosures: fake.clone(),
             erasures: fake.clone(),
             consents: fake.clone(),
             audit: fake.clone(),
@@ -193,6 +194,21 @@ impl Fake {
             certificate: None,
             requested_at: None,
             completed_at: None,
+        }
+    }
+
+    fn a_disclosure(&self) -> wire::disclosure::Disclosure {
+        let recipient =
+            wire::disclosure::Recipient { name: "Carrier".into(), kind: "external".into(), category: None, region: Some("FR".into()) };
+        wire::disclosure::Disclosure {
+            id: crate::ids::DisclosureId::from_bytes([4; 16]),
+            recipient,
+            connection: Some(self.own().id),
+            purpose: Some("shipping".into()),
+            mechanism: "stated".into(),
+            first_at: Timestamp::UNIX_EPOCH,
+            last_at: Timestamp::UNIX_EPOCH,
+            records: 1,
         }
     }
 
@@ -480,6 +496,17 @@ impl Records for Fake {
         let (stream, kind) = ("orders".into(), None);
         let found = wire::lineage::KeyMatch { record: self.record, version: 1, connection: self.own().id, stream, kind, tag: self.a_tag() };
         done(Ok(List::new(vec![found], None)))
+    }
+}
+
+impl Disclosures for Fake {
+    fn state<'a>(&'a self, by: &'a Principal, order: wire::disclosure::Order) -> Reply<'a, List<wire::disclosure::Disclosure>> {
+        let found = order.connection.map_or(Ok(()), |id| self.find(by.scope(), id).map(drop));
+        done(found.map(|()| self.act(List::new(vec![self.a_disclosure()], None))))
+    }
+
+    fn list<'a>(&'a self, _: TenantId, _: DisclosureFilter, _: PageOrder) -> Reply<'a, List<wire::disclosure::Disclosure>> {
+        done(Ok(List::new(vec![self.a_disclosure()], None)))
     }
 }
 

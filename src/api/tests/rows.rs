@@ -42,7 +42,8 @@ fn path_of(route: &Route, house: &House) -> String {
     };
     let needed: Vec<String> =
         route.query.iter().filter(|parameter| parameter.required).map(|p| format!("{}={}", p.name, value(p.name))).collect();
-    let tenant = if route.path.starts_with("/v1/lineage/keys") { vec!["tenant=acme".to_owned()] } else { vec![] };
+    let names_tenant = |route: &Route| route.query.iter().any(|parameter| parameter.name == "tenant") && route.path != "/v1/connections";
+    let tenant = if names_tenant(route) { vec!["tenant=acme".to_owned()] } else { vec![] };
     let query: Vec<String> = needed.into_iter().chain(tenant).collect();
     if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) }
 }
@@ -57,6 +58,9 @@ fn body_of(route: &Route, house: &House) -> String {
                 .into()
         }
         Some("RevocationOrder" | "ErasureOrder") => format!(r#"{{"scope":{{"connection":"{}"}}}}"#, house.own),
+        Some("DisclosureOrder") => {
+            format!(r#"{{"recipient":"Carrier","purpose":"shipping","connection":"{}","at":"2026-11-01T00:00:00Z"}}"#, house.own)
+        }
         Some("ConnectionChange") => r#"{"state":"paused","schedule":null}"#.into(),
         Some("KeyOrder") => r#"{"role":"service","tenant":"acme","purposes":["support"]}"#.into(),
         Some("BackupOrder") => r#"{"to":"/backups/monday"}"#.into(),

@@ -8,6 +8,7 @@ pub mod connection;
 pub mod connector;
 pub mod consent;
 pub mod copies;
+pub mod disclosure;
 pub mod erasure;
 pub mod key;
 pub mod keyring;

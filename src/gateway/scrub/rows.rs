@@ -10,6 +10,7 @@ use crate::api;
 use crate::audit;
 use crate::authorization;
 use crate::connection;
+use crate::disclosure;
 use crate::erasure;
 use crate::lineage;
 use crate::openlineage;
@@ -26,6 +27,7 @@ fn row_checks() -> Vec<RowCheck> {
         connection::row_checks(),
         lineage::row_checks(),
         openlineage::row_checks(),
+        disclosure::row_checks(),
         authorization::keeping::row_checks(),
         run::row_checks(),
         revocation::row_checks(),

@@ -6,6 +6,7 @@ mod connections;
 mod connectors;
 mod consents;
 mod copies;
+mod disclosures;
 mod erasures;
 mod graph;
 mod ground;
@@ -13,6 +14,7 @@ mod keyring;
 mod keys;
 mod problems;
 mod provenance;
+mod reading;
 mod records;
 mod revocations;
 mod runs;
@@ -30,6 +32,7 @@ use crate::connect;
 use crate::connection;
 use crate::connection::Definitions;
 use crate::copies as copying;
+use crate::disclosure;
 use crate::erasure;
 use crate::gateway::scrub::Scrubs;
 use crate::ids::Entropy;
@@ -67,6 +70,8 @@ pub struct Parts {
     pub erasures: erasure::Erasures,
     /// Compactions and backups.
     pub copies: copying::Copies,
+    /// Who received records.
+    pub disclosures: disclosure::Disclosures,
     /// The reader of records.
     pub reader: Reader,
     /// The audit log.
@@ -88,6 +93,7 @@ pub fn services(parts: &Parts) -> Services {
     let Parts { store, vault, connections, connectors, definitions, connecting, pulls, .. } = parts;
     let (revocations, log, clock) = (&parts.revocations, &parts.log, &parts.clock);
     let registry = || connections.clone();
+    let readings = reading::Readings::new(vault.clone(), parts.disclosures.clone(), clock.clone());
     Services {
         connections: Arc::new(connections::Connections::new(
             store.clone(),
@@ -100,11 +106,12 @@ pub fn services(parts: &Parts) -> Services {
         revocations: Arc::new(revocations::Revocations::new(revocations.clone(), registry(), connectors.clone())),
         records: Arc::new(records::Records::new(
             store.clone(),
-            vault.clone(),
+            readings.clone(),
             (registry(), definitions.clone(), connectors.clone()),
             parts.reader.clone(),
             (log.clone(), clock.clone()),
         )),
+        disclosures: Arc::new(disclosures::Disclosures::new(store.clone(), registry(), parts.disclosures.clone(), readings, clock.clone())),
         erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry())),
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),

@@ -19,6 +19,7 @@ use crate::connector;
 use crate::connector::definition::ConnectorError;
 use crate::consent::ConsentError;
 use crate::consent::ConsentProblem;
+use crate::disclosure::DisclosureError;
 use crate::erasure::ErasureError;
 use crate::fetch::grants::GrantsError;
 use crate::lineage::LineageError;
@@ -53,6 +54,15 @@ impl From<ConnectionError> for Problem {
             ConnectionError::Store(error) => error.into(),
             ConnectionError::Vault(error) => error.into(),
             ConnectionError::Credential(error) => Problem::Unavailable { what: "the connection's credential", source: error.into() },
+        }
+    }
+}
+
+impl From<DisclosureError> for Problem {
+    fn from(error: DisclosureError) -> Self {
+        match error {
+            DisclosureError::Store(error) => error.into(),
+            DisclosureError::Vault(error) => error.into(),
         }
     }
 }

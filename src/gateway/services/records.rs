@@ -1,7 +1,5 @@
 //! Records: payload is read for a purpose and audited before it is answered; lineage tells where it came from.
 
-use std::sync::Arc;
-
 use futures_util::FutureExt;
 
 use crate::api::paging::List;
@@ -24,17 +22,18 @@ use crate::audit::Action;
 use crate::audit::Entry;
 use crate::audit::Log;
 use crate::clock::Clock;
-use crate::connection;
 use crate::connection::Connection;
 use crate::connection::Connections;
 use crate::connection::Connectors;
 use crate::connection::Definitions;
 use crate::connection::State;
 use crate::consent::Purpose;
-use crate::digest::Digest;
+use crate::disclosure::Mechanism;
 use crate::gateway::services::graph;
 use crate::gateway::services::keys;
 use crate::gateway::services::problems::place;
+use crate::gateway::services::reading::Reading;
+use crate::gateway::services::reading::Readings;
 use crate::gateway::services::shape;
 use crate::gateway::services::visible;
 use crate::ids::ConnectionId;
@@ -46,7 +45,6 @@ use crate::lineage::Reader;
 use crate::lineage::StoredRecord;
 use crate::record::Kind;
 use crate::store::Store;
-use crate::vault::Vault;
 use crate::vault::VaultError;
 
 /// Records that one request opens at most while it looks for those of a kind.
@@ -60,7 +58,7 @@ pub struct Records {
     pub(super) definitions: Definitions,
     pub(super) connectors: Connectors,
     pub(super) reader: Reader,
-    vault: Arc<Vault>,
+    readings: Readings,
     pub(super) log: Log,
     clock: Clock,
 }
@@ -69,12 +67,12 @@ impl Records {
     /// Over a store and what reads it.
     pub fn new(
         store: Store,
-        vault: Arc<Vault>,
+        readings: Readings,
         (connections, definitions, connectors): (Connections, Definitions, Connectors),
         reader: Reader,
         (log, clock): (Log, Clock),
     ) -> Self {
-        Records { store, connections, definitions, connectors, reader, vault, log, clock }
+        Records { store, connections, definitions, connectors, reader, readings, log, clock }
     }
 
     /// A record within the scope. One whose keys are gone is not there any more, even before the sweep has come to it.
@@ -119,12 +117,16 @@ impl Records {
         }
     }
 
-    /// Writes down who reads what and for what, durably: only then may it be answered (promise P8).
-    async fn audited(&self, by: &Principal, connection: &Connection, purpose: Option<Purpose>, ids: &[RecordId]) -> Result<(), Problem> {
-        let mut entry = self.entry(by, Action::RecordsRead, connection, ids)?;
-        entry.purpose = purpose.map(|purpose| purpose.as_str().to_owned());
-        self.log.append(&[entry]).await?;
-        Ok(())
+    /// Writes down who reads what and for what, and that they received it, durably: only then may it be answered (promise P8).
+    async fn audited(
+        &self,
+        by: &Principal,
+        connection: &Connection,
+        purpose: Option<Purpose>,
+        read: Vec<(RecordId, Location)>,
+    ) -> Result<(), Problem> {
+        let reading = Reading { connection: connection.clone(), read };
+        self.readings.hand_over(by, purpose, Mechanism::Api, vec![reading]).await
     }
 
     /// Writes down who asks where things came from: without payload it need not be waited for.
@@ -133,17 +135,8 @@ impl Records {
         Ok(self.log.append_behind(&[entry]).await?)
     }
 
-    /// An entry that commits to a set of ids under a key that dies with the connection.
     fn entry(&self, by: &Principal, action: Action, connection: &Connection, ids: &[RecordId]) -> Result<Entry, Problem> {
-        let mut entry = connection::entry(action, &by.actor(), connection, self.clock.now());
-        entry.count = Some(ids.len() as u64);
-        if !ids.is_empty() {
-            let mut set: Vec<[u8; 26]> = ids.iter().map(|id| id.to_bytes()).collect();
-            set.sort_unstable();
-            let parts: Vec<&[u8]> = std::iter::once(&b"records read"[..]).chain(set.iter().map(|id| &id[..])).collect();
-            entry.commitment = Some(Digest::from_bytes(self.vault.connection(connection.key)?.commitment_hmac(&parts)));
-        }
-        Ok(entry)
+        self.readings.entry(by, action, connection, ids.iter().copied())
     }
 }
 
@@ -153,14 +146,14 @@ impl services::Records for Records {
             let connection = visible::connection(&self.connections, by.scope(), filter.connection)?;
             let purpose = allowed(&connection, purpose)?;
             let (records, of) = (self.clone(), connection.clone());
-            let (items, ids, next) = visible::blocking(move || {
+            let (items, read, next) = visible::blocking(move || {
                 let (stored, next) = records.read(&of, &filter, &page)?;
-                let ids: Vec<RecordId> = stored.iter().map(|record| record.id).collect();
+                let read: Vec<(RecordId, Location)> = stored.iter().map(|record| (record.id, record.location)).collect();
                 let items = stored.iter().map(|record| shape::record(&records.definitions, record)).collect::<Result<Vec<_>, _>>()?;
-                Ok((items, ids, next))
+                Ok((items, read, next))
             })
             .await?;
-            self.audited(by, &connection, purpose, &ids).await?;
+            self.audited(by, &connection, purpose, read).await?;
             visible::list(items, next)
         }
         .boxed()
@@ -171,7 +164,7 @@ impl services::Records for Records {
             let (connection, stored) = self.stored(by.scope(), id, version)?;
             let purpose = allowed(&connection, purpose)?;
             let record = shape::record(&self.definitions, &stored)?;
-            self.audited(by, &connection, purpose, &[id]).await?;
+            self.audited(by, &connection, purpose, vec![(id, stored.location)]).await?;
             Ok(record)
         }
         .boxed()
@@ -198,7 +191,7 @@ impl services::Records for Records {
             let (connection, stored) = self.stored(by.scope(), id, version)?;
             let purpose = allowed(&connection, purpose)?;
             let explanation = self.explained(&stored, field.as_deref())?;
-            self.audited(by, &connection, purpose, &[id]).await?;
+            self.audited(by, &connection, purpose, vec![(id, stored.location)]).await?;
             Ok(explanation)
         }
         .boxed()
@@ -250,7 +243,7 @@ impl services::Records for Records {
 
 /// What the reading is for: the stated purpose, if the customer agreed to it; without one, which only the local operator
 /// may leave out, the connection's first.
-fn allowed(connection: &Connection, stated: Option<Purpose>) -> Result<Option<Purpose>, Problem> {
+pub(super) fn allowed(connection: &Connection, stated: Option<Purpose>) -> Result<Option<Purpose>, Problem> {
     let Some(purpose) = stated else { return Ok(connection.purposes.first().copied()) };
     if connection.purposes.contains(&purpose) {
         return Ok(Some(purpose));
