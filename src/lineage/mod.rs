@@ -5,6 +5,7 @@
 
 mod block;
 mod change;
+mod feed;
 pub(crate) mod reader;
 mod rows;
 mod volume;
@@ -16,6 +17,9 @@ pub use self::block::RECORDS_PER_BLOCK;
 pub use self::block::block_aad;
 pub use self::change::ChangeRow;
 pub use self::change::TombstoneRow;
+pub use self::feed::Change;
+pub use self::feed::FeedPart;
+pub use self::feed::FeedPlace;
 pub use self::reader::LineageError;
 pub use self::reader::Reader;
 pub use self::reader::RecordPage;

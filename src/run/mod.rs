@@ -8,6 +8,7 @@ mod row;
 mod schedule;
 mod source;
 mod stream;
+mod whole;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! What the API's handlers ask, answered by the rest of the house: one file a noun, and one where refusals become problems.
 
 mod audit;
+mod changes;
 mod connecting;
 mod connections;
 mod connectors;
@@ -109,6 +110,13 @@ pub fn services(parts: &Parts) -> Services {
             readings.clone(),
             (registry(), definitions.clone(), connectors.clone()),
             parts.reader.clone(),
+            (log.clone(), clock.clone()),
+        )),
+        changes: Arc::new(changes::Changes::new(
+            store.clone(),
+            (registry(), definitions.clone()),
+            parts.reader.clone(),
+            readings.clone(),
             (log.clone(), clock.clone()),
         )),
         disclosures: Arc::new(disclosures::Disclosures::new(store.clone(), registry(), parts.disclosures.clone(), readings, clock.clone())),
