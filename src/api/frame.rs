@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 
 use crate::api::Api;
+use crate::api::handlers::changes::WAIT_SECONDS_MAX;
 use crate::api::problem::Problem;
 use crate::telemetry::metrics::AnswerLabels;
 
@@ -33,6 +34,9 @@ const LASTING: [&str; 2] = ["/admin/store/compact", "/admin/store/backup"];
 /// How long their answers may take.
 const LASTING_SECONDS_MAX: u64 = 24 * 3600;
 
+/// The route that waits when it is asked to.
+const FEED: &str = "/v1/changes";
+
 /// Serves one request within the frame.
 ///
 /// The log line has the route's template and not the path, nor the query: a path may hold a link token.
@@ -41,7 +45,12 @@ pub async fn serve(State(api): State<Arc<Api>>, request: Request, next: Next) ->
     let method = request.method().as_str().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
     let begun = Instant::now();
-    let seconds_max = if LASTING.contains(&route.as_str()) { LASTING_SECONDS_MAX } else { ANSWER_SECONDS_MAX };
+    let seconds_max = match route.as_str() {
+        route if LASTING.contains(&route) => LASTING_SECONDS_MAX,
+        // It may wait for something to happen, and answers then.
+        FEED => ANSWER_SECONDS_MAX + WAIT_SECONDS_MAX,
+        _ => ANSWER_SECONDS_MAX,
+    };
     let work = AssertUnwindSafe(next.run(request)).catch_unwind();
     let mut response = match timeout(Duration::from_secs(seconds_max), work).await {
         Ok(Ok(response)) => response,

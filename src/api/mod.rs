@@ -271,6 +271,24 @@ pub static ROUTES: &[Route] = &[
         .body(wire::derivation::ORDER)
         .answers(&[json(StatusCode::CREATED, "What is written down; told again, the same", wire::derivation::ANSWER)])
         .problems(&[Kind::NotFound, Kind::StateConflict]),
+    Route::new(
+        Verb::Get,
+        "/v1/changes",
+        "What happened to records, in order; as Server-Sent Events with `Accept: text/event-stream`",
+        |m| on(m, handlers::changes::feed),
+    )
+    .payload()
+    .query(&[
+        LIMIT,
+        Parameter::optional("after", "`next` of the part before, or the `position` of a change; from the beginning when absent"),
+        Parameter::optional("wait", "Seconds to wait for a change, 0 to 60; 0 when absent"),
+        Parameter::optional("connection", "Of this connection"),
+        Parameter::optional("stream", "Of streams of this name"),
+        Parameter::optional("data", "`false` leaves data, operational view and tag out"),
+        Parameter::optional("tenant", "Whose; an operator must say"),
+    ])
+    .answers(&[json(StatusCode::OK, "A part of the feed; `next` is always where to go on", wire::change::FEED)])
+    .problems(&[Kind::NotFound]),
     Route::new(Verb::Post, "/v1/disclosures", "States that records were handed to somebody elsewhere", |m| {
         on(m, handlers::disclosures::state)
     })

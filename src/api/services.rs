@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::paging::List;
 use crate::api::paging::PageOrder;
@@ -45,6 +46,8 @@ pub struct Services {
     pub revocations: Arc<dyn Revocations>,
     /// Records and their origin.
     pub records: Arc<dyn Records>,
+    /// The change feed.
+    pub changes: Arc<dyn Changes>,
     /// Disclosures.
     pub disclosures: Arc<dyn Disclosures>,
     /// Erasures.
@@ -237,6 +240,32 @@ pub trait Records: Send + Sync {
         value: String,
         page: PageOrder,
     ) -> Reply<'a, List<wire::lineage::KeyMatch>>;
+}
+
+/// Which part of the change feed is asked for.
+#[derive(Debug, Clone)]
+pub struct FeedQuestion {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Of this connection.
+    pub connection: Option<ConnectionId>,
+    /// Of streams of this name.
+    pub stream: Option<String>,
+    /// Whether the records themselves are told.
+    pub data: bool,
+    /// The most changes to answer, and the place behind which they lie.
+    pub page: PageOrder,
+    /// How long to wait for the first of them.
+    pub wait: Duration,
+    /// Ends the waiting.
+    pub stop: CancellationToken,
+}
+
+/// The change feed.
+pub trait Changes: Send + Sync {
+    /// What happened next, in order, once it is durable. A reading of records is audited and disclosed before it is answered; where to go
+    /// on is always told.
+    fn next<'a>(&'a self, by: &'a Principal, purpose: Option<Purpose>, question: FeedQuestion) -> Reply<'a, List<wire::change::Change>>;
 }
 
 /// Which disclosures a list holds.

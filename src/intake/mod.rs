@@ -3,6 +3,7 @@
 //! A page goes through three types, in this order and no other: [`crate::record::FetchedPage`], then `SealedPage`, then the
 //! unit that the store takes. There is no other way to a record's row, so a record without its complete tag cannot exist.
 
+mod deletion;
 mod extent;
 mod fresh;
 mod seal;
@@ -36,6 +37,7 @@ use crate::vault::Purpose;
 use crate::vault::Vault;
 use crate::vault::VaultError;
 
+use self::deletion::Met;
 use self::extent::Extents;
 use self::fresh::FreshStream;
 
@@ -132,6 +134,7 @@ impl Intake {
             activity,
             counters,
             fresh,
+            met: None,
             block,
             recent: HashMap::new(),
             under_way: Vec::new(),
@@ -169,6 +172,8 @@ pub struct StreamIntake {
     counters: StreamRow,
     /// Of a stream that held nothing when the run began.
     fresh: Option<FreshStream>,
+    /// The records met so far, where the run asks for the whole of the stream.
+    met: Option<Met>,
     block: Block,
     /// Newest versions that are submitted and perhaps not applied yet.
     recent: HashMap<[u8; 16], RecordRow>,

@@ -116,6 +116,9 @@ fn examine<'a>(
     let digest = content_digest(&raw).map_err(|error| refuse(error.to_string()))?;
     let hash = identity(stream, partition, fetched, &digest);
     let content = first_half(stream.keys.index_hmac(&[b"content", &digest.to_bytes()]));
+    if let Some(met) = &mut stream.met {
+        met.note(&hash);
+    }
     let may_be_there = stream.fresh.as_mut().is_none_or(|fresh| fresh.insert(&hash));
     let before = match seen.get(&hash).or_else(|| stream.recent.get(&hash)) {
         Some(row) => Some(*row),

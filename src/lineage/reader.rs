@@ -18,6 +18,7 @@ use crate::lineage::block::Entry;
 use crate::lineage::block::Placement;
 use crate::lineage::block::block_aad;
 use crate::lineage::rows::BusinessKeyRow;
+use crate::lineage::rows::DeletedAtSource;
 use crate::lineage::rows::Location;
 use crate::lineage::rows::PageRow;
 use crate::lineage::rows::RecordRow;
@@ -69,6 +70,8 @@ pub struct StoredRecord {
     pub page: Arc<PageFacts>,
     /// Its own facts.
     pub facts: RecordFacts,
+    /// Of the newest version, found as such: since when the application has the record no more.
+    pub deleted: Option<DeletedAtSource>,
     previous: Option<Location>,
 }
 
@@ -150,6 +153,10 @@ impl Reader {
         Reader { store, vault }
     }
 
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// A record by its id: the newest version, or the one asked for.
     ///
     /// # Errors
@@ -161,7 +168,8 @@ impl Reader {
         }
         let mut location = newest.location;
         loop {
-            let Some(record) = self.at(id.owner, location)? else { return Ok(None) };
+            let Some(mut record) = self.at(id.owner, location)? else { return Ok(None) };
+            record.deleted = newest.deleted.filter(|_| location == newest.location);
             match (version, record.previous) {
                 (Some(version), Some(previous)) if record.facts.version != version => location = previous,
                 (Some(version), None) if record.facts.version != version => return Ok(None),
@@ -272,9 +280,7 @@ impl Reader {
                     continue;
                 }
                 let newest = self.store.get::<RecordRow>(&(owner, (row.stream, entry.hash)))?;
-                if newest.is_none_or(|newest| newest.location != location) {
-                    continue;
-                }
+                let Some(newest) = newest.filter(|newest| newest.location == location) else { continue };
                 if items.len() == limit {
                     return Ok(Some(location));
                 }
@@ -282,7 +288,7 @@ impl Reader {
                     Some(facts) => Arc::clone(facts),
                     None => Arc::clone(facts.insert(Arc::new(self.facts(owner, page, row)?))),
                 };
-                items.push(stored(owner, row.stream, location, facts, entry));
+                items.push(StoredRecord { deleted: newest.deleted, ..stored(owner, row.stream, location, facts, entry) });
             }
         }
         Ok(None)
@@ -345,9 +351,9 @@ pub(crate) fn tombstone(store: &Store, owner: ConnectionKey, stream: u16, hash: 
     Ok(rows.into_iter().map(|(_, row)| row).find(|row| row.hashes.binary_search(&hash).is_ok()))
 }
 
-fn stored(owner: ConnectionKey, stream: u16, location: Location, page: Arc<PageFacts>, entry: Entry) -> StoredRecord {
+pub(super) fn stored(owner: ConnectionKey, stream: u16, location: Location, page: Arc<PageFacts>, entry: Entry) -> StoredRecord {
     let id = RecordId { owner, stream, hash: entry.hash };
-    StoredRecord { id, location, raw: entry.raw, patch: entry.patch, page, facts: entry.facts, previous: entry.previous }
+    StoredRecord { id, location, raw: entry.raw, patch: entry.patch, page, facts: entry.facts, deleted: None, previous: entry.previous }
 }
 
 /// The keyed hash under which a business key is found; the value is normalised before.

@@ -167,8 +167,8 @@ pub struct RunRow {
     pub changed: u64,
     /// Records equal to their newest version.
     pub unchanged: u64,
-    /// Records that were there and are no more: not met by a run over the whole of the stream.
-    pub deleted: u64,
+    /// Records that were there and are no more; none where the run could not know, because it did not ask for the whole of the stream.
+    pub deleted: Option<u64>,
     /// Records that the manifest's filter left out.
     pub filtered: u64,
     /// Items that were no records.

@@ -9,6 +9,7 @@ mod schedule;
 mod source;
 mod stream;
 mod telling;
+mod whole;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ pub(super) fn started(pull: PullId, stream: String, credential: u64, at: Timesta
         new: 0,
         changed: 0,
         unchanged: 0,
-        deleted: 0,
+        deleted: None,
         filtered: 0,
         ignored: 0,
         coerced: 0,

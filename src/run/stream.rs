@@ -21,6 +21,7 @@ use crate::run::RunError;
 use crate::run::RunUnderWayRow;
 use crate::run::telling::Telling;
 use crate::run::told;
+use crate::run::whole;
 use crate::store::Unit;
 use crate::telemetry::metrics::ConnectorLabels;
 
@@ -76,7 +77,7 @@ impl Pulls {
             ("new", run.new),
             ("changed", run.changed),
             ("unchanged", run.unchanged),
-            ("deleted", run.deleted),
+            ("deleted", run.deleted.unwrap_or_default()),
             ("filtered", run.filtered),
             ("ignored", run.ignored),
             ("coerced", run.coerced),
@@ -102,7 +103,11 @@ impl Pulls {
         let reading = self.inner.sources.open(connection, &connector, &run.stream, state, order.compat, permit.clone())?;
         let requests = reading.requests.clone();
         let activity = reading.activity.clone();
+        let stream = run.stream.clone();
         let mut intake = self.inner.intake.stream(connection.clone(), permit, run, treatment, activity.clone())?;
+        if whole::asks_for_everything(&connector, &stream) {
+            intake.watch_deletions();
+        }
         let mut received = 0;
         let read = self.pages(reading, &mut intake, &requests, &mut received).await;
         // What was accepted before a failure is durable all the same, and counts.
@@ -145,7 +150,7 @@ impl Pulls {
         };
         match state {
             Some(state) => Ok(intake.reach(&state).await?),
-            None => Ok(()),
+            None => Ok(intake.tell_deletions(self.inner.clock.now()).await?),
         }
     }
 }

@@ -263,6 +263,11 @@ impl Store {
         self.reached(self.inner.rows_applied.load(Ordering::SeqCst)).await
     }
 
+    /// Tells whenever more has become durable; by nothing else that is on its way.
+    pub fn durable(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.inner.durable.clone()
+    }
+
     async fn reached(&self, unit: u64) -> Result<(), StoreError> {
         let reached = self.inner.durable.clone().wait_for(|durable| *durable >= unit).await.map(|_| ());
         reached.map_err(|_| StoreError::Stopped)

@@ -147,7 +147,7 @@ impl House {
             new: 0,
             changed: 0,
             unchanged: 0,
-            deleted: 0,
+            deleted: None,
             filtered: 0,
             ignored: 0,
             coerced: 0,

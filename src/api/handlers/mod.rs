@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod changes;
 pub mod connections;
 pub mod consents;
 pub mod copies;

@@ -117,6 +117,7 @@ impl House {
             runs: fake.clone(),
             revocations: fake.clone(),
             records: fake.clone(),
+            changes: fake.clone(),
             disclosures: fake.clone(),
             erasures: fake.clone(),
             derivations: fake.clone(),
@@ -219,7 +220,15 @@ impl Fake {
 
     fn a_record(&self, purpose: Option<Purpose>) -> wire::record::Record {
         let data = json!({ "purpose": purpose });
-        wire::record::Record { id: self.record, version: 1, kind: Some("order".into()), data, operational: None, tag: self.a_tag() }
+        wire::record::Record {
+            id: self.record,
+            version: 1,
+            kind: Some("order".into()),
+            data,
+            operational: None,
+            tag: self.a_tag(),
+            deleted_at_source: None,
+        }
     }
 
     fn a_tag(&self) -> Value {
@@ -276,7 +285,7 @@ fn a_run(id: RunId, pull: PullId, connection: ConnectionId, now: Timestamp) -> w
         new: 0,
         changed: 0,
         unchanged: 0,
-        deleted: 0,
+        deleted: None,
         filtered: 0,
         ignored: 0,
         coerced: 0,
@@ -540,6 +549,12 @@ impl Records for Fake {
         let (stream, kind) = ("orders".into(), None);
         let found = wire::lineage::KeyMatch { record: self.record, version: 1, connection: self.own().id, stream, kind, tag: self.a_tag() };
         done(Ok(List::new(vec![found], None)))
+    }
+}
+
+impl Changes for Fake {
+    fn next<'a>(&'a self, _: &'a Principal, _: Option<Purpose>, _: FeedQuestion) -> Reply<'a, List<wire::change::Change>> {
+        done(Ok(List::new(vec![], Some(&[1]))))
     }
 }
 

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use crate::api::wire::audit::PROOF;
 use crate::api::wire::audit::Proof;
+use crate::api::wire::record::DeletedAtSource;
 use crate::api::wire::record::TAG;
+use crate::api::wire::record::deleted_at_source;
 use crate::api::wire::schema::Schema;
 use crate::api::wire::schema::anything;
 use crate::api::wire::schema::array;
@@ -84,6 +86,8 @@ pub struct Provenance {
     pub versions: Vec<Version>,
     /// The entry of the audit log under which the credential was unsealed for the run.
     pub audit: AuditPosition,
+    /// Since when the application has the record no more.
+    pub deleted_at_source: Option<DeletedAtSource>,
 }
 
 /// A Connected Application, as a record's origin names it.
@@ -247,6 +251,7 @@ fn provenance() -> Value {
         ("fields", array(field(&[]))),
         ("versions", array(version)),
         ("audit", object(&[("entry", nullable(integer())), ("proof", nullable(reference(&PROOF)))], &[])),
+        ("deleted_at_source", deleted_at_source()),
     ];
     object(&members, &[])
 }

@@ -4,6 +4,7 @@
 //! shows; tests check answers against theirs.
 
 pub mod audit;
+pub mod change;
 pub mod connection;
 pub mod connector;
 pub mod consent;

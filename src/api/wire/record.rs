@@ -18,7 +18,9 @@ use crate::api::wire::schema::reference;
 use crate::api::wire::schema::string;
 use crate::api::wire::schema::tenant;
 use crate::api::wire::schema::time;
+use crate::clock::Timestamp;
 use crate::ids::RecordId;
+use crate::ids::RunId;
 
 /// One version of one record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,22 @@ pub struct Record {
     pub operational: Option<Value>,
     /// Where it came from.
     pub tag: Value,
+    /// Since when the application has it no more, as far as Headgate can know; null of an older version.
+    pub deleted_at_source: Option<DeletedAtSource>,
+}
+
+/// That a run over the whole of a stream did not meet a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedAtSource {
+    /// The run.
+    pub run: RunId,
+    /// When it had read the stream to its end.
+    pub at: Timestamp,
+}
+
+/// The schema of [`DeletedAtSource`], or null.
+pub fn deleted_at_source() -> Value {
+    nullable(object(&[("run", id("run")), ("at", time())], &[]))
 }
 
 /// The schema of [`Record`].
@@ -48,6 +66,7 @@ pub const RECORD: Schema = Schema {
             ("data", anything()),
             ("operational", anything()),
             ("tag", reference(&TAG)),
+            ("deleted_at_source", deleted_at_source()),
         ];
         object(&members, &[])
     },

@@ -47,8 +47,8 @@ pub struct Run {
     pub changed: u64,
     /// Records as they were.
     pub unchanged: u64,
-    /// Records that the application has no more, as a run over the whole of the stream can tell.
-    pub deleted: u64,
+    /// Records that the application has no more; null where the run could not know, because it did not read the whole of the stream.
+    pub deleted: Option<u64>,
     /// Records that the manifest's filter left out.
     pub filtered: u64,
     /// Items that were no records, and answers that the manifest ignores.
@@ -80,7 +80,7 @@ pub const RUN: Schema = Schema {
             ("new", integer()),
             ("changed", integer()),
             ("unchanged", integer()),
-            ("deleted", integer()),
+            ("deleted", nullable(integer())),
             ("filtered", integer()),
             ("ignored", integer()),
             ("coerced", integer()),

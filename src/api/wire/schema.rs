@@ -28,6 +28,7 @@ pub const ALL: &[Schema] = &[
     wire::audit::VERIFY_ORDER,
     wire::audit::VERIFICATION,
     wire::audit::PUBLIC_KEYS,
+    wire::change::FEED,
     wire::connection::CONNECTION,
     wire::connection::CONNECTIONS,
     wire::connection::CONNECT_ORDER,

@@ -1,6 +1,7 @@
 //! What the API's handlers ask, answered by the rest of the house: one file a noun, and one where refusals become problems.
 
 mod audit;
+mod changes;
 mod connecting;
 mod connections;
 mod connectors;
@@ -136,6 +137,15 @@ pub fn services(parts: &Parts) -> Services {
         derivations: Arc::new(derivations::Derivations::new(derivations, registry(), clock.clone())),
         impact: Arc::new(impact),
         disclosures: Arc::new(disclosures::Disclosures::new(store.clone(), registry(), parts.disclosures.clone(), readings, clock.clone())),
+        changes: Arc::new(changes::Changes::new(
+            store.clone(),
+            (registry(), definitions.clone()),
+            parts.reader.clone(),
+            readings.clone(),
+            (log.clone(), clock.clone()),
+        )),
+        disclosures: Arc::new(disclosures::Disclosures::new(store.clone(), registry(), parts.disclosures.clone(), readings, clock.clone())),
+        erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry())),
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),

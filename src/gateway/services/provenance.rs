@@ -116,6 +116,7 @@ impl Records {
                 .map(|kept| Version { version: kept.version, page: kept.page.to_string(), received_at: kept.received_at })
                 .collect(),
             audit: AuditPosition { entry: page.entry, proof: proven.map(shown) },
+            deleted_at_source: shape::deleted_at_source(stored),
         })
     }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::api::problem::Problem;
+use crate::api::wire::record::DeletedAtSource;
 use crate::api::wire::record::Record;
 use crate::connection::Definitions;
 use crate::lineage::StoredRecord;
@@ -16,8 +17,14 @@ pub fn record(definitions: &Definitions, stored: &StoredRecord) -> Result<Record
         kind: stored.page.kind.map(|kind| kind.as_str().to_owned()),
         operational: operational(definitions, stored, &data)?,
         tag: tag(stored)?,
+        deleted_at_source: deleted_at_source(stored),
         data,
     })
+}
+
+/// Since when the application has it no more.
+pub fn deleted_at_source(stored: &StoredRecord) -> Option<DeletedAtSource> {
+    stored.deleted.map(|deleted| DeletedAtSource { run: deleted.run, at: deleted.at })
 }
 
 /// The whole tag.
