@@ -88,14 +88,6 @@ impl Scope {
         }
     }
 
-    /// The number of the tenant whose it is.
-    pub(super) fn tenant(&self) -> u32 {
-        match self {
-            Scope::Connection { owner, .. } => owner.tenant,
-            Scope::Tenant { number } => *number,
-        }
-    }
-
     /// The bytes that begin the keys of its rows, after the table's.
     pub fn prefix(&self) -> Vec<u8> {
         match self {

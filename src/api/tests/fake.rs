@@ -547,7 +547,15 @@ impl Records for Fake {
     ) -> Reply<'a, List<wire::lineage::KeyMatch>> {
         assert_eq!(value, "1Z/9", "the value is decoded");
         let (stream, kind) = ("orders".into(), None);
-        let found = wire::lineage::KeyMatch { record: self.record, version: 1, connection: self.own().id, stream, kind, tag: self.a_tag() };
+        let found = wire::lineage::KeyMatch {
+            record: self.record,
+            version: 1,
+            connection: self.own().id,
+            stream,
+            kind,
+            tag: self.a_tag(),
+            outputs: vec![],
+        };
         done(Ok(List::new(vec![found], None)))
     }
 }

@@ -42,19 +42,6 @@ pub trait Reach: Send + Sync {
     fn downstream(&self, scope: &erasure::Scope) -> Result<Vec<Value>, Problem>;
 }
 
-/// A gateway that gives nothing away.
-pub struct Nowhere;
-
-impl Reach for Nowhere {
-    fn recipients(&self, _: &erasure::Scope) -> Result<Vec<Value>, Problem> {
-        Ok(Vec::new())
-    }
-
-    fn downstream(&self, _: &erasure::Scope) -> Result<Vec<Value>, Problem> {
-        Ok(Vec::new())
-    }
-}
-
 /// [`services::Impact`] over the store. Clones share it.
 #[derive(Clone)]
 pub struct Impact {

@@ -18,6 +18,7 @@ mod keys;
 mod openlineage;
 mod problems;
 mod provenance;
+mod reach;
 mod reading;
 mod records;
 mod revocations;
@@ -103,19 +104,19 @@ pub fn services(parts: &Parts) -> Services {
     let (revocations, log, clock) = (&parts.revocations, &parts.log, &parts.clock);
     let registry = || connections.clone();
     let derivations = Derivations::new(store.clone(), vault.clone());
-    let impact = impact::Impact::new(
-        store.clone(),
-        registry(),
-        (parts.erasures.clone(), derivations.clone()),
-        pulls.clone(),
-        Arc::new(impact::Nowhere),
-    );
     let joined = records::Joined {
         derivations: derivations.clone(),
         disclosures: parts.disclosures.clone(),
         graph: parts.graph.clone(),
         producer: parts.producer.clone(),
     };
+    let impact = impact::Impact::new(
+        store.clone(),
+        registry(),
+        (parts.erasures.clone(), derivations.clone()),
+        pulls.clone(),
+        Arc::new(reach::Joining::new(joined.clone(), registry())),
+    );
     let readings = reading::Readings::new(vault.clone(), parts.disclosures.clone(), clock.clone());
     Services {
         connections: Arc::new(connections::Connections::new(
@@ -136,7 +137,7 @@ pub fn services(parts: &Parts) -> Services {
         erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry(), impact.clone())),
         derivations: Arc::new(derivations::Derivations::new(derivations, registry(), clock.clone())),
         impact: Arc::new(impact),
-        disclosures: Arc::new(disclosures::Disclosures::new(store.clone(), registry(), parts.disclosures.clone(), readings, clock.clone())),
+        disclosures: Arc::new(disclosures::Disclosures::new(store.clone(), registry(), parts.disclosures.clone(), readings.clone(), clock.clone())),
         changes: Arc::new(changes::Changes::new(
             store.clone(),
             (registry(), definitions.clone()),
@@ -144,8 +145,6 @@ pub fn services(parts: &Parts) -> Services {
             readings.clone(),
             (log.clone(), clock.clone()),
         )),
-        disclosures: Arc::new(disclosures::Disclosures::new(store.clone(), registry(), parts.disclosures.clone(), readings, clock.clone())),
-        erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry())),
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
