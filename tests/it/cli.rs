@@ -301,7 +301,8 @@ async fn stop_and_erase(place: &Place, connection: &str, record: &str) {
     let listed = place.json("erase list").await;
     assert_eq!(listed["items"][0], place.json(&format!("erase show {erasure}")).await);
     assert!(place.told(&format!("erase show {erasure}")).await.contains("complete"));
-    place.run(&format!("lineage {record}")).await.is(1);
+    let tombstone = place.told(&format!("lineage {record}")).await;
+    assert!(tombstone.contains("came from") && tombstone.contains(&erasure), "{tombstone}");
     assert_eq!(place.json(&format!("connections show {connection}")).await["state"], "erased");
 
     let certificate = place.run(&format!("certificate show {erasure}")).await.is(0).results;

@@ -88,8 +88,8 @@ async fn what_is_planned_is_what_goes() {
     assert_eq!(client.post("/v1/derivations", many).await.unwrap(), made, "told again, the same");
 
     // What may not be seen is not there; what cannot be is refused in plain words.
-    let stranger = installation.result(&["keys", "create", "--role", "service", "--tenant", "globex"]);
-    let stranger = client.with_key(&text(&stranger, "key"));
+    let foreign = text(&installation.result(&["keys", "create", "--role", "service", "--tenant", "globex"]), "key");
+    let stranger = client.with_key(&foreign);
     let nobody = RecordId { hash: [7; 16], ..x.1[0].parse().unwrap() }.to_string();
     for (asked, body, status) in [
         (&stranger, derivation("theft", "all", &[&x.1[0]]), 404),
@@ -132,6 +132,7 @@ async fn what_is_planned_is_what_goes() {
     server.kill();
     let server = installation.serve(Some(&sandbox)).await;
     let client = server.client();
+    let stranger = client.with_key(&foreign);
     let complete = client.complete(&erasure).await.unwrap();
     assert_eq!(complete["plan"], json!({"records": total, "dies": 2, "survives": 2, "digest": digest}));
     let statement = certified(&installation, &erasure);
