@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 8] = [
 const BESIDE: &str = "sandbox";
 
 /// Imports within a floor, each with its reason.
-const PAIRS: [(&str, &str, &str); 12] = [
+const PAIRS: [(&str, &str, &str); 13] = [
     ("audit", "store", "leaves are rows of the unit that they are about"),
     ("audit", "vault", "checkpoints are signed with a sealed key"),
     ("fetch", "authorization", "a request carries the credential, and a refusal renews it"),

@@ -7,6 +7,7 @@ mod architecture;
 mod audit;
 mod canary;
 mod care;
+mod changes;
 mod cli;
 mod conformance;
 mod copies;

@@ -271,10 +271,14 @@ impl Client {
         Client { key: key.to_owned(), ..self.clone() }
     }
 
+    /// A request with the key and a purpose, to be completed and sent.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.address)).bearer_auth(&self.key).header("Headgate-Purpose", PURPOSE)
+    }
+
     /// Sends a request.
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        let mut request = self.http.request(method, format!("{}{path}", self.address)).bearer_auth(&self.key);
-        request = request.header("Headgate-Purpose", PURPOSE);
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(&body);
         }
