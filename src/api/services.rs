@@ -27,6 +27,9 @@ use crate::ids::PullId;
 use crate::ids::RecordId;
 use crate::ids::RunId;
 use crate::ids::TenantId;
+use crate::openlineage::Change;
+use crate::openlineage::Event;
+use crate::openlineage::Question;
 
 /// An answer on its way.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, Problem>>;
@@ -44,6 +47,8 @@ pub struct Services {
     pub revocations: Arc<dyn Revocations>,
     /// Records and their origin.
     pub records: Arc<dyn Records>,
+    /// The graphs of tenants' own jobs.
+    pub job_graph: Arc<dyn JobGraph>,
     /// Erasures.
     pub erasures: Arc<dyn Erasures>,
     /// Consents and their receipts.
@@ -222,6 +227,16 @@ pub trait Records: Send + Sync {
         value: String,
         page: PageOrder,
     ) -> Reply<'a, List<wire::lineage::KeyMatch>>;
+}
+
+/// The graphs of tenants' own jobs.
+pub trait JobGraph: Send + Sync {
+    /// Takes events in, in their order; they are durable when it answers.
+    fn admit<'a>(&'a self, tenant: &'a TenantId, events: Vec<Event>) -> Reply<'a, ()>;
+    /// Answers a question as Marquez does.
+    fn answer<'a>(&'a self, tenant: &'a TenantId, question: Question) -> Reply<'a, Value>;
+    /// Makes a change that is no event; what was changed, as its route answers it.
+    fn change<'a>(&'a self, tenant: &'a TenantId, change: Change) -> Reply<'a, Value>;
 }
 
 /// Erasures.

@@ -196,7 +196,7 @@ impl Draft<'_> {
     }
 
     /// Makes a run one of its job's, once.
-    fn begin_run(&mut self, job: u32, number: u32) -> Result<(), OpenLineageError> {
+    pub(super) fn begin_run(&mut self, job: u32, number: u32) -> Result<(), OpenLineageError> {
         let run = self.change_run(number)?;
         if run.job != 0 {
             return Ok(());
@@ -306,6 +306,8 @@ impl Draft<'_> {
             (run.id.clone(), run.outputs.get(&node).map(|part| part.version).filter(|version| *version > 0))
         };
         let version = self.version(node, known, |facets| (facets.by_run, facets.at) = (Some(id), Some(event.time)))?;
+        let head = self.change(node)?;
+        head.told_at = Some(head.told_at.map_or(event.time, |known| known.max(event.time)));
         let part = self.change_run(run)?.outputs.entry(node).or_default();
         part.version = version;
         merge(&mut part.facets, of_run);
@@ -331,25 +333,32 @@ impl Draft<'_> {
 
     /// What the facets of a mentioned dataset tell about where it comes from.
     fn tell_dataset(&mut self, event: &Event, told: &mut Told, node: u32, mention: &Mention) -> Result<(), OpenLineageError> {
-        if let Some(columns) = mention.facets.get("columnLineage") {
-            let inputs = columns.get("fields").and_then(Value::as_object).into_iter().flat_map(Map::values);
+        let mut columns = BTreeSet::new();
+        if let Some(facet) = mention.facets.get("columnLineage") {
+            let inputs = facet.get("fields").and_then(Value::as_object).into_iter().flat_map(Map::values);
             let inputs = inputs.filter_map(|field| field.get("inputFields")?.as_array()).flatten();
-            let whole = columns.get("dataset").and_then(Value::as_array).into_iter().flatten();
-            let mut from = BTreeSet::new();
+            let whole = facet.get("dataset").and_then(Value::as_array).into_iter().flatten();
             for input in inputs.chain(whole) {
                 if let Some(name) = full_name(input) {
-                    from.insert(self.node(NodeKind::Dataset, &name.namespace, &name.name, event.time)?);
+                    columns.insert(self.node(NodeKind::Dataset, &name.namespace, &name.name, event.time)?);
                 }
             }
-            self.columns(node, from.clone())?;
-            if told.outputs.contains(&node) && !from.is_empty() {
-                told.columns.insert(node, from);
+            if told.outputs.contains(&node) && !columns.is_empty() {
+                told.columns.insert(node, columns.clone());
             }
         }
         if let Some(facet) = lineage_of(&mention.facets) {
             told.is_explicit = true;
             let sources = self.sources(event, facet)?;
+            for source in sources.iter().filter(|source| **source != OWN) {
+                if self.head(*source)?.kind == NodeKind::Dataset {
+                    columns.insert(*source);
+                }
+            }
             told.explicit.entry(node).or_default().extend(sources);
+        }
+        if mention.facets.contains_key("columnLineage") || mention.facets.contains_key("lineage") {
+            self.columns(node, columns)?;
         }
         Ok(())
     }

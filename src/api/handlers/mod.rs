@@ -9,6 +9,8 @@ pub mod erasures;
 pub mod health;
 pub mod keyring;
 pub mod keys;
+pub mod marquez;
+pub mod openlineage;
 pub mod records;
 pub mod revocations;
 pub mod runs;

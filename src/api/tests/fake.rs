@@ -50,6 +50,9 @@ use crate::ids::PullId;
 use crate::ids::RecordId;
 use crate::ids::RunId;
 use crate::ids::TenantId;
+use crate::openlineage::Change;
+use crate::openlineage::Event;
+use crate::openlineage::Question;
 use crate::telemetry::metrics::Metrics;
 
 /// The house and what tests know of it.
@@ -116,6 +119,7 @@ impl House {
             runs: fake.clone(),
             revocations: fake.clone(),
             records: fake.clone(),
+            job_graph: fake.clone(),
             erasures: fake.clone(),
             consents: fake.clone(),
             audit: fake.clone(),
@@ -480,6 +484,21 @@ impl Records for Fake {
         let (stream, kind) = ("orders".into(), None);
         let found = wire::lineage::KeyMatch { record: self.record, version: 1, connection: self.own().id, stream, kind, tag: self.a_tag() };
         done(Ok(List::new(vec![found], None)))
+    }
+}
+
+impl JobGraph for Fake {
+    fn admit<'a>(&'a self, _: &'a TenantId, _: Vec<Event>) -> Reply<'a, ()> {
+        ready(Ok(())).boxed()
+    }
+
+    fn answer<'a>(&'a self, _: &'a TenantId, question: Question) -> Reply<'a, Value> {
+        let answer = if matches!(question, Question::Stats(..)) { json!([]) } else { json!({}) };
+        ready(Ok(answer)).boxed()
+    }
+
+    fn change<'a>(&'a self, _: &'a TenantId, _: Change) -> Reply<'a, Value> {
+        ready(Ok(json!({}))).boxed()
     }
 }
 

@@ -12,6 +12,7 @@ pub mod erasure;
 pub mod key;
 pub mod keyring;
 pub mod lineage;
+pub mod openlineage;
 pub mod record;
 pub mod revocation;
 pub mod run;

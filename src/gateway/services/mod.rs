@@ -11,6 +11,7 @@ mod graph;
 mod ground;
 mod keyring;
 mod keys;
+mod openlineage;
 mod problems;
 mod provenance;
 mod records;
@@ -105,6 +106,7 @@ pub fn services(parts: &Parts) -> Services {
             parts.reader.clone(),
             (log.clone(), clock.clone()),
         )),
+        job_graph: Arc::new(openlineage::JobGraph::new(parts.graph.clone(), clock.clone())),
         erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry())),
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
