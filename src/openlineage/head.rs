@@ -122,6 +122,9 @@ impl Head {
 pub(super) struct Facets {
     /// The facets as events brought them, each whole.
     pub facets: Map<String, Value>,
+    /// Of a dataset: where its fields come from, as the lineage facet of a job had it.
+    #[serde(default)]
+    pub fields: Map<String, Value>,
     /// Words that somebody gave it.
     #[serde(default)]
     pub tags: Vec<String>,

@@ -20,6 +20,7 @@ mod rows;
 mod run;
 mod shape;
 mod stats;
+mod telling;
 mod walk;
 
 use std::collections::HashMap;

@@ -216,7 +216,9 @@ impl Book {
 
 /// Where the columns of a dataset come from: by its explicit facet, or else by its column lineage.
 pub(super) fn columns(facets: &Facets) -> BTreeMap<String, Vec<FieldSource>> {
-    let explicit = facets.facets.get("lineage").and_then(|facet| facet.get("fields")?.as_object()).map(|fields| (fields, "inputs"));
+    let own = facets.facets.get("lineage").and_then(|facet| facet.get("fields")?.as_object());
+    let of_job = Some(&facets.fields).filter(|fields| !fields.is_empty());
+    let explicit = own.or(of_job).map(|fields| (fields, "inputs"));
     let derived =
         facets.facets.get("columnLineage").and_then(|facet| facet.get("fields")?.as_object()).map(|fields| (fields, "inputFields"));
     let Some((fields, member)) = explicit.or(derived) else { return BTreeMap::new() };
