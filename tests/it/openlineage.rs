@@ -520,7 +520,7 @@ print("RESULT", json.dumps(out))
 "#;
 
 /// Goal: the clients that others wrote send and read. Method: the python named by `HEADGATE_OPENLINEAGE_PYTHON` (made by
-/// `python3 -m venv V && V/bin/pip install openlineage-python==1.54.0 marquez-python==0.50.0`) against the real server.
+/// `python3 -m venv V && V/bin/pip install openlineage-python==1.54.0 marquez-python==0.50.0 pytz pyrfc3339`, for the latter forgets two of its own) against the real server.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_clients_send_and_read() {
     let Some(python) = std::env::var_os("HEADGATE_OPENLINEAGE_PYTHON") else {
