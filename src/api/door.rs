@@ -137,7 +137,7 @@ fn check_query(route: &Route, query: Option<&str>) -> Result<(), Problem> {
             };
             return Err(Problem::UnknownParameter { name: cut(&name), known });
         };
-        if seen.iter().any(|other| other.name == parameter.name) {
+        if !parameter.repeats && seen.iter().any(|other| other.name == parameter.name) {
             return Err(Problem::BadParameter { name: parameter.name.into(), reason: "it is given twice; give it once".into() });
         }
         seen.push(parameter);
@@ -168,6 +168,7 @@ async fn act(doorway: Arc<Doorway>, principal: Arc<Principal>, parts: Parts, bod
     let limit = doorway.route.body.map_or(body::BODY_BYTES_MAX, |body| body.bytes_max);
     let bytes = body::read(body, limit).await?;
     match doorway.route.body {
+        Some(body) if body.raw => {}
         Some(body) if !(body.optional && bytes.is_empty()) => body::check(&parts.headers, &bytes, doorway.schema(body))?,
         None if !bytes.is_empty() && bytes.trim_ascii() != b"{}" => {
             return Err(Problem::member("", "unexpected", "this route takes no body; send none"));

@@ -1,6 +1,6 @@
 //! The HTTP face.
 //!
-//! [`ROUTES`] is the one list of everything that answers. From its rows come the router, `/openapi.json`, `/docs`, and the
+//! [`routes`] lists everything that answers: [`ROUTES`], and those of other clients in [`marquez`]. From its rows come the router, `/openapi.json`, `/docs`, and the
 //! checks that stand before each handler: key, role, query, purpose, body, idempotency.
 
 use std::sync::Arc;
@@ -41,6 +41,7 @@ pub mod handlers;
 pub mod idempotency;
 pub mod keep;
 pub mod key;
+pub mod marquez;
 pub mod openapi;
 pub mod pages;
 pub mod paging;
@@ -77,7 +78,7 @@ pub struct Api {
 /// The router of one door.
 pub fn router(api: Arc<Api>, door: Door) -> Router {
     let mut router = Router::new();
-    for route in ROUTES.iter().filter(|route| door.serves(route)) {
+    for route in routes().filter(|route| door.serves(route)) {
         let doorway = Doorway::new(Arc::clone(&api), route, door);
         router = router.route(route.path, (route.handler)(route.verb.filter()).route_layer(from_fn_with_state(doorway, door::pass)));
     }
@@ -90,7 +91,7 @@ pub fn router(api: Arc<Api>, door: Door) -> Router {
 
 fn method_not_allowed(door: Door, request: &Request) -> Problem {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let rows = ROUTES.iter().filter(|route| door.serves(route) && Some(route.path) == path);
+    let rows = routes().filter(|route| door.serves(route) && Some(route.path) == path);
     let allow = rows.map(|route| route.verb.allow()).collect::<Vec<_>>().join(", ");
     Problem::MethodNotAllowed { method: crate::ids::cut(request.method().as_str()), allow }
 }
@@ -99,7 +100,12 @@ const LIMIT: Parameter = Parameter::optional("limit", "The most items to answer,
 const AFTER: Parameter = Parameter::optional("after", "`next` of the page before");
 const DRY_RUN: Parameter = Parameter::optional("dry_run", "`true` tells what would be done, and does nothing");
 
-/// Every route.
+/// Every route: [`ROUTES`], and those of [`marquez::ROUTES`].
+pub fn routes() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().chain(marquez::ROUTES)
+}
+
+/// The routes of Headgate's own interface.
 pub static ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/healthz", "Tells that the process answers", |m| on(m, handlers::health::alive))
         .access(Access::Public)

@@ -9,7 +9,6 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::api::ROUTES;
 use crate::api::body::Answer;
 use crate::api::door::PURPOSE_HEADER;
 use crate::api::problem;
@@ -17,20 +16,21 @@ use crate::api::problem::Kind;
 use crate::api::route::Access;
 use crate::api::route::Content;
 use crate::api::route::Route;
+use crate::api::routes;
 use crate::api::wire::schema;
 
 /// `GET /openapi.json`
 pub async fn document() -> Response {
-    let mut response = Answer(describe(ROUTES)).into_response();
+    let mut response = Answer(describe(routes())).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, axum::http::HeaderValue::from_static("public, max-age=300"));
     response
 }
 
 /// Describes `routes`: every operation with its parameters, body, 2xx answers and problems.
-pub fn describe(routes: &[Route]) -> Value {
+pub fn describe<'a>(routes: impl Iterator<Item = &'a Route>) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in routes {
-        let item = paths.entry(route.path).or_insert_with(|| json!({}));
+        let item = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| json!({}));
         item[route.verb.name().to_ascii_lowercase()] = operation(route);
     }
     json!({
@@ -90,7 +90,7 @@ fn parameters(route: &Route) -> Vec<Value> {
     let in_path = route.path_parameters().map(|name| json!({ "name": name, "in": "path", "required": true, "schema": schema::string() }));
     let in_query = route.query.iter().map(|parameter| {
         let kind = match parameter.name {
-            "limit" | "depth" | "version" | "entry" | "from" | "to" => schema::integer(),
+            "limit" | "offset" | "depth" | "version" | "entry" | "from" | "to" => schema::integer(),
             "dry_run" => schema::boolean(),
             _ => schema::string(),
         };

@@ -158,6 +158,12 @@ pub enum Problem {
         /// What the route reads.
         expected: &'static str,
     },
+    /// The body is encoded in a way that the route does not undo.
+    #[error("`Content-Encoding: {encoding}` is not undone here; send gzip, or the body as it is")]
+    UnsupportedEncoding {
+        /// The encoding, cut to 64 characters.
+        encoding: String,
+    },
     /// The body is well-formed, and its members are not as the route needs them. Lists every fault.
     #[error("what was sent cannot be used; `errors` names each fault")]
     InvalidMembers {
@@ -270,6 +276,7 @@ kinds! {
     IdempotencyMismatch = "idempotency-mismatch", UNPROCESSABLE_ENTITY, "The idempotency key belongs to another request";
     TooLarge = "too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body has another content type";
+    UnsupportedEncoding = "unsupported-encoding", UNSUPPORTED_MEDIA_TYPE, "The body is encoded in another way";
     InvalidMembers = "invalid-members", UNPROCESSABLE_ENTITY, "The body's members cannot be used";
     TooMany = "too-many-requests", TOO_MANY_REQUESTS, "Too many requests";
     BodyTimeout = "body-timeout", REQUEST_TIMEOUT, "The body came too slowly";
@@ -330,6 +337,7 @@ impl Problem {
             Problem::IdempotencyMismatch => Kind::IdempotencyMismatch,
             Problem::TooLarge { .. } => Kind::TooLarge,
             Problem::UnsupportedMediaType { .. } => Kind::UnsupportedMediaType,
+            Problem::UnsupportedEncoding { .. } => Kind::UnsupportedEncoding,
             Problem::InvalidMembers { .. } => Kind::InvalidMembers,
             Problem::TooMany { .. } => Kind::TooMany,
             Problem::BodyTimeout { .. } => Kind::BodyTimeout,

@@ -52,6 +52,8 @@ pub enum Verb {
     Get,
     /// Acts.
     Post,
+    /// Puts in its place.
+    Put,
     /// Changes.
     Patch,
     /// Takes away.
@@ -64,6 +66,7 @@ impl Verb {
         match self {
             Verb::Get => "GET",
             Verb::Post => "POST",
+            Verb::Put => "PUT",
             Verb::Patch => "PATCH",
             Verb::Delete => "DELETE",
         }
@@ -82,6 +85,7 @@ impl Verb {
         match self {
             Verb::Get => MethodFilter::GET,
             Verb::Post => MethodFilter::POST,
+            Verb::Put => MethodFilter::PUT,
             Verb::Patch => MethodFilter::PATCH,
             Verb::Delete => MethodFilter::DELETE,
         }
@@ -117,17 +121,25 @@ pub struct Parameter {
     pub text: &'static str,
     /// Whether the route cannot do without.
     pub required: bool,
+    /// Whether it may be given more than once.
+    pub repeats: bool,
 }
 
 impl Parameter {
     /// A parameter that may be left out.
     pub const fn optional(name: &'static str, text: &'static str) -> Self {
-        Parameter { name, text, required: false }
+        Parameter { name, text, required: false, repeats: false }
     }
 
     /// A parameter that must be there.
     pub const fn required(name: &'static str, text: &'static str) -> Self {
-        Parameter { name, text, required: true }
+        Parameter { name, text, required: true, repeats: false }
+    }
+
+    /// May be given more than once.
+    pub const fn repeated(mut self) -> Self {
+        self.repeats = true;
+        self
     }
 }
 
@@ -140,6 +152,8 @@ pub struct Body {
     pub optional: bool,
     /// The longest that is read.
     pub bytes_max: usize,
+    /// Whether the handler reads it as it came, compressed perhaps, and checks it itself.
+    pub raw: bool,
 }
 
 /// An answer.
@@ -216,13 +230,19 @@ impl Route {
 
     /// Needs a JSON body.
     pub const fn body(mut self, schema: Schema) -> Self {
-        self.body = Some(Body { schema, optional: false, bytes_max: BODY_BYTES_MAX });
+        self.body = Some(Body { schema, optional: false, bytes_max: BODY_BYTES_MAX, raw: false });
         self
     }
 
     /// Takes a JSON body if there is one.
     pub const fn optional_body(mut self, schema: Schema) -> Self {
-        self.body = Some(Body { schema, optional: true, bytes_max: BODY_BYTES_MAX });
+        self.body = Some(Body { schema, optional: true, bytes_max: BODY_BYTES_MAX, raw: false });
+        self
+    }
+
+    /// Reads a body itself, of at most so many bytes.
+    pub const fn raw_body(mut self, schema: Schema, bytes_max: usize) -> Self {
+        self.body = Some(Body { schema, optional: true, bytes_max, raw: true });
         self
     }
 
@@ -256,7 +276,7 @@ impl Route {
 
     /// The names of the path's parameters.
     pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
-        self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).map(|name| name.trim_start_matches('*'))
     }
 
     /// Every problem that the row can answer: its own and those that its other columns imply.
@@ -283,7 +303,7 @@ impl Route {
         if self.acts() {
             kinds.extend([Kind::Malformed, Kind::TooLarge, Kind::BodyTimeout, Kind::InvalidMembers]);
         }
-        if self.body.is_some() {
+        if self.body.is_some_and(|body| !body.raw) {
             kinds.push(Kind::UnsupportedMediaType);
         }
         if self.is_idempotent() {

@@ -29,6 +29,9 @@ use crate::ids::PullId;
 use crate::ids::RecordId;
 use crate::ids::RunId;
 use crate::ids::TenantId;
+use crate::openlineage::Change;
+use crate::openlineage::Event;
+use crate::openlineage::Question;
 
 /// An answer on its way.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, Problem>>;
@@ -50,6 +53,8 @@ pub struct Services {
     pub changes: Arc<dyn Changes>,
     /// Disclosures.
     pub disclosures: Arc<dyn Disclosures>,
+    /// The graphs of tenants' own jobs.
+    pub job_graph: Arc<dyn JobGraph>,
     /// Erasures.
     pub erasures: Arc<dyn Erasures>,
     /// What was made from records.
@@ -285,6 +290,16 @@ pub trait Disclosures: Send + Sync {
     fn state<'a>(&'a self, by: &'a Principal, order: wire::disclosure::Order) -> Reply<'a, List<wire::disclosure::Disclosure>>;
     /// Lists those of a tenant.
     fn list<'a>(&'a self, tenant: TenantId, filter: DisclosureFilter, page: PageOrder) -> Reply<'a, List<wire::disclosure::Disclosure>>;
+}
+
+/// The graphs of tenants' own jobs.
+pub trait JobGraph: Send + Sync {
+    /// Takes events in, in their order; they are durable when it answers.
+    fn admit<'a>(&'a self, tenant: &'a TenantId, events: Vec<Event>) -> Reply<'a, ()>;
+    /// Answers a question as Marquez does.
+    fn answer<'a>(&'a self, tenant: &'a TenantId, question: Question) -> Reply<'a, Value>;
+    /// Makes a change that is no event; what was changed, as its route answers it.
+    fn change<'a>(&'a self, tenant: &'a TenantId, change: Change) -> Reply<'a, Value>;
 }
 
 /// Erasures.

@@ -1,7 +1,5 @@
 //! Taking events in: each once, wholly or not at all, in the order in which they came.
 
-use std::collections::BTreeSet;
-
 use serde_json::Map;
 use serde_json::Value;
 
@@ -19,14 +17,15 @@ use crate::openlineage::event::Phase;
 use crate::openlineage::head::LATEST_RUNS;
 use crate::openlineage::head::NodeKind;
 use crate::openlineage::link;
-use crate::openlineage::link::OWN;
 use crate::openlineage::link::Told;
 use crate::openlineage::rows::EventRow;
 use crate::openlineage::rows::List;
 use crate::openlineage::rows::Named;
 use crate::openlineage::rows::WHOLE;
 use crate::openlineage::run::RunState;
+use crate::openlineage::telling::merge;
 use crate::store::StoreError;
+use crate::store::Unit;
 
 /// Events that one unit takes in at most, and the bytes past which it takes no more.
 const UNIT_EVENTS_MAX: usize = 200;
@@ -67,16 +66,9 @@ impl Graph {
         let book = Book::new(self.store.clone(), keys);
         let (mut done, mut attempts) = (Vec::with_capacity(events.len()), 0);
         while done.len() < events.len() {
-            let mut draft = Draft::begin(&book)?;
-            let mut admitted = Vec::new();
-            for event in events[done.len()..].iter().take(UNIT_EVENTS_MAX) {
-                admitted.push(draft.admit(event, self.clock.now())?);
-                if draft.weight > UNIT_BYTES_MAX {
-                    break;
-                }
-            }
-            if admitted.iter().any(|admitted| matches!(admitted, Admitted::New { .. })) {
-                let mut unit = draft.finish()?;
+            let ahead = events[done.len()..].iter().take(UNIT_EVENTS_MAX);
+            let (mut admitted, unit) = tokio::task::block_in_place(|| self.draft(&book, ahead))?;
+            if let Some(mut unit) = unit {
                 self.connections.expect_active(tenant, &mut unit)?;
                 match self.store.commit(unit).await {
                     Ok(_) => {}
@@ -93,6 +85,21 @@ impl Graph {
         // What had come before may be seen before it is on disk.
         self.store.rows_seen_are_durable().await?;
         Ok(done)
+    }
+}
+
+impl Graph {
+    /// The unit that takes in as many of these events as one may, unless all of them had come before.
+    fn draft<'a>(&self, book: &Book, events: impl Iterator<Item = &'a Event>) -> Result<(Vec<Admitted>, Option<Unit>), OpenLineageError> {
+        let (mut draft, mut admitted) = (Draft::begin(book)?, Vec::new());
+        for event in events {
+            admitted.push(draft.admit(event, self.clock.now())?);
+            if draft.weight > UNIT_BYTES_MAX {
+                break;
+            }
+        }
+        let is_new = admitted.iter().any(|admitted| matches!(admitted, Admitted::New { .. }));
+        Ok((admitted, is_new.then(|| draft.finish()).transpose()?))
     }
 }
 
@@ -196,7 +203,7 @@ impl Draft<'_> {
     }
 
     /// Makes a run one of its job's, once.
-    fn begin_run(&mut self, job: u32, number: u32) -> Result<(), OpenLineageError> {
+    pub(super) fn begin_run(&mut self, job: u32, number: u32) -> Result<(), OpenLineageError> {
         let run = self.change_run(number)?;
         if run.job != 0 {
             return Ok(());
@@ -260,135 +267,6 @@ impl Draft<'_> {
         })?;
         Ok(())
     }
-
-    /// What an event tells about datasets, each of which is made and gets its facets.
-    fn tell(&mut self, event: &Event, job_facets: &Map<String, Value>, run: Option<u32>) -> Result<Told, OpenLineageError> {
-        let mut told = Told::default();
-        for mention in event.inputs.iter().flatten() {
-            let node = self.mention(event, mention)?;
-            told.inputs.insert(node);
-            self.tell_dataset(event, &mut told, node, mention)?;
-            if self.head(node)?.versions == 0 {
-                self.version(node, None, |facets| facets.at = Some(event.time))?;
-            }
-            let version = self.head(node)?.versions;
-            if let Some(run) = run {
-                let part = self.change_run(run)?.inputs.entry(node).or_default();
-                part.version = if part.version == 0 { version } else { part.version };
-                merge(&mut part.facets, &mention.of_run);
-            }
-        }
-        for mention in event.outputs.iter().flatten() {
-            let node = self.mention(event, mention)?;
-            told.outputs.insert(node);
-            self.tell_dataset(event, &mut told, node, mention)?;
-            if let Some(run) = run {
-                self.output_version(event, node, run, &mention.of_run)?;
-            } else if self.head(node)?.versions == 0 {
-                self.version(node, None, |facets| facets.at = Some(event.time))?;
-            }
-        }
-        if let Some(facet) = lineage_of(job_facets) {
-            told.is_explicit = true;
-            for entry in facet.get("entries").and_then(Value::as_array).into_iter().flatten() {
-                let Some(target) = self.party(event, entry)? else { continue };
-                let sources = self.sources(event, entry)?;
-                told.explicit.entry(target).or_default().extend(sources);
-            }
-        }
-        Ok(told)
-    }
-
-    /// A run makes one version of each of its outputs, which its later events complete.
-    fn output_version(&mut self, event: &Event, node: u32, run: u32, of_run: &Map<String, Value>) -> Result<(), OpenLineageError> {
-        let (id, known) = {
-            let run = self.change_run(run)?;
-            (run.id.clone(), run.outputs.get(&node).map(|part| part.version).filter(|version| *version > 0))
-        };
-        let version = self.version(node, known, |facets| (facets.by_run, facets.at) = (Some(id), Some(event.time)))?;
-        let part = self.change_run(run)?.outputs.entry(node).or_default();
-        part.version = version;
-        merge(&mut part.facets, of_run);
-        Ok(())
-    }
-
-    /// The dataset that is mentioned, with what the mention says of it.
-    fn mention(&mut self, event: &Event, mention: &Mention) -> Result<u32, OpenLineageError> {
-        let node = self.node(NodeKind::Dataset, &mention.name.namespace, &mention.name.name, event.time)?;
-        self.change(node)?.touch(event.time);
-        self.merge(node, &mention.facets)?;
-        let source = self.facets(node)?.text("dataSource", "name").unwrap_or(SOURCE_DEFAULT).to_owned();
-        let uri = self.facets(node)?.text("dataSource", "uri").map(str::to_owned);
-        let source = self.node(NodeKind::Source, "", &source, event.time)?;
-        if let Some(uri) = uri
-            && self.facets(source)?.declared.get("connectionUrl").and_then(Value::as_str) != Some(uri.as_str())
-        {
-            self.change_facets(source)?.declared.insert("connectionUrl".into(), uri.into());
-            self.change(source)?.touch(event.time);
-        }
-        Ok(node)
-    }
-
-    /// What the facets of a mentioned dataset tell about where it comes from.
-    fn tell_dataset(&mut self, event: &Event, told: &mut Told, node: u32, mention: &Mention) -> Result<(), OpenLineageError> {
-        if let Some(columns) = mention.facets.get("columnLineage") {
-            let inputs = columns.get("fields").and_then(Value::as_object).into_iter().flat_map(Map::values);
-            let inputs = inputs.filter_map(|field| field.get("inputFields")?.as_array()).flatten();
-            let whole = columns.get("dataset").and_then(Value::as_array).into_iter().flatten();
-            let mut from = BTreeSet::new();
-            for input in inputs.chain(whole) {
-                if let Some(name) = full_name(input) {
-                    from.insert(self.node(NodeKind::Dataset, &name.namespace, &name.name, event.time)?);
-                }
-            }
-            self.columns(node, from.clone())?;
-            if told.outputs.contains(&node) && !from.is_empty() {
-                told.columns.insert(node, from);
-            }
-        }
-        if let Some(facet) = lineage_of(&mention.facets) {
-            told.is_explicit = true;
-            let sources = self.sources(event, facet)?;
-            told.explicit.entry(node).or_default().extend(sources);
-        }
-        Ok(())
-    }
-
-    /// The sources of an entry, its fields' included.
-    fn sources(&mut self, event: &Event, entry: &Value) -> Result<BTreeSet<u32>, OpenLineageError> {
-        let inputs = |value: &'_ Value| value.get("inputs").and_then(Value::as_array).cloned().unwrap_or_default();
-        let fields = entry.get("fields").and_then(Value::as_object).into_iter().flat_map(Map::values).flat_map(inputs);
-        let mut sources = BTreeSet::new();
-        for source in inputs(entry).into_iter().chain(fields.collect::<Vec<_>>()) {
-            sources.extend(self.party(event, &source)?);
-        }
-        Ok(sources)
-    }
-
-    /// A dataset or job that a lineage facet names; [`OWN`] for the event's own job.
-    fn party(&mut self, event: &Event, value: &Value) -> Result<Option<u32>, OpenLineageError> {
-        let kind = match value.get("type").and_then(Value::as_str) {
-            Some("JOB") => NodeKind::Job,
-            _ => NodeKind::Dataset,
-        };
-        match full_name(value) {
-            Some(name) if kind == NodeKind::Job && event.job.as_ref().is_some_and(|(own, _)| *own == name) => Ok(Some(OWN)),
-            Some(name) => self.node(kind, &name.namespace, &name.name, event.time).map(Some),
-            None if kind == NodeKind::Job && value.get("name").is_none() && event.job.is_some() => Ok(Some(OWN)),
-            None => Ok(None),
-        }
-    }
-
-    /// The jobs among the nodes of an explicit facet.
-    fn jobs_of(&mut self, told: &Told) -> Result<BTreeSet<u32>, OpenLineageError> {
-        let mut jobs = BTreeSet::new();
-        for node in told.explicit.iter().flat_map(|(target, sources)| sources.iter().chain([target])).filter(|node| **node != OWN) {
-            if self.head(*node)?.kind == NodeKind::Job {
-                jobs.insert(*node);
-            }
-        }
-        Ok(jobs)
-    }
 }
 
 /// The place in the hourly counts of each phase: start, complete, fail, abort, other.
@@ -397,26 +275,6 @@ const PHASE_COUNTS: [usize; 6] = [0, 4, 1, 2, 3, 4];
 /// A time as an order: rising, before 1970 too, in microseconds.
 pub(super) fn order(at: Timestamp) -> u64 {
     at.as_microsecond().cast_unsigned() ^ (1 << 63)
-}
-
-fn full_name(value: &Value) -> Option<FullName> {
-    let text = |member: &str| value.get(member).and_then(Value::as_str).map(str::to_owned);
-    Some(FullName { namespace: text("namespace")?, name: text("name")? })
-}
-
-/// The explicit lineage facet, unless it takes a former one back.
-fn lineage_of(facets: &Map<String, Value>) -> Option<&Value> {
-    facets.get("lineage").filter(|facet| facet.get("_deleted") != Some(&Value::Bool(true)))
-}
-
-fn merge(known: &mut Map<String, Value>, facets: &Map<String, Value>) {
-    for (name, facet) in facets {
-        if facet.get("_deleted") == Some(&Value::Bool(true)) {
-            known.shift_remove(name);
-        } else {
-            known.insert(name.clone(), facet.clone());
-        }
-    }
 }
 
 fn add_up(known: &mut Told, told: Told) {

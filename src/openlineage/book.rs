@@ -1,6 +1,9 @@
 //! A tenant's graph, to read in: names to numbers, numbers to what is sealed behind them, and the lists.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -15,6 +18,7 @@ use crate::openlineage::head::Facets;
 use crate::openlineage::head::Head;
 use crate::openlineage::head::NodeKind;
 use crate::openlineage::rows::CountersRow;
+use crate::openlineage::rows::EdgeKey;
 use crate::openlineage::rows::EdgeRow;
 use crate::openlineage::rows::EventRow;
 use crate::openlineage::rows::FacetsRow;
@@ -56,12 +60,19 @@ pub struct Book {
     pub(super) store: Store,
     pub(super) keys: Arc<ConnectionKeys>,
     pub(super) owner: ConnectionKey,
+    /// The nodes that one answer has read: each is opened once. None where nodes change meanwhile.
+    heads: Option<Arc<Mutex<HashMap<u32, Arc<Head>>>>>,
 }
 
 impl Book {
     pub(super) fn new(store: Store, keys: Arc<ConnectionKeys>) -> Self {
         let owner = keys.owner();
-        Book { store, keys, owner }
+        Book { store, keys, owner, heads: None }
+    }
+
+    /// For one answer: a node is opened once, however often it is named.
+    pub(super) fn for_an_answer(self) -> Self {
+        Book { heads: Some(Arc::default()), ..self }
     }
 
     /// The number of a node. `namespace` is empty for a kind that has none.
@@ -77,7 +88,19 @@ impl Book {
     ///
     /// # Errors
     /// When there is none of that number, or the store or the keyring fails.
-    pub fn head(&self, node: u32) -> Result<Head, OpenLineageError> {
+    pub fn head(&self, node: u32) -> Result<Arc<Head>, OpenLineageError> {
+        let held = |heads: &Mutex<HashMap<u32, Arc<Head>>>| heads.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned();
+        if let Some(head) = self.heads.as_deref().and_then(held) {
+            return Ok(head);
+        }
+        let head = Arc::new(self.read_head(node)?);
+        if let Some(heads) = &self.heads {
+            heads.lock().unwrap_or_else(PoisonError::into_inner).insert(node, head.clone());
+        }
+        Ok(head)
+    }
+
+    fn read_head(&self, node: u32) -> Result<Head, OpenLineageError> {
         let plain = self.read::<NodeRow>(u64::from(node))?.ok_or(OpenLineageError::Damaged { what: NodeRow::NOUN })?;
         postcard::from_bytes(&plain).map_err(|_| OpenLineageError::Damaged { what: NodeRow::NOUN })
     }
@@ -156,7 +179,7 @@ impl Book {
         Ok(self.store.get::<NameRow>(&(self.owner, (named as u8, hash)))?.map(|NameRow(number)| number))
     }
 
-    pub(super) fn edge_key(&self, node: u32, list: List, entry: (u64, u64)) -> (ConnectionKey, (u32, (u8, (u64, u64)))) {
+    pub(super) fn edge_key(&self, node: u32, list: List, entry: (u64, u64)) -> EdgeKey {
         (self.owner, (node, (list as u8, entry)))
     }
 
@@ -217,7 +240,7 @@ pub(super) fn version_key(node: u32, version: u32) -> u64 {
     u64::from(node) << 32 | u64::from(version)
 }
 
-fn entries(rows: Vec<((ConnectionKey, (u32, (u8, (u64, u64)))), EdgeRow)>) -> Vec<(u64, u64)> {
+fn entries(rows: Vec<(EdgeKey, EdgeRow)>) -> Vec<(u64, u64)> {
     rows.into_iter().map(|((_, (_, (_, entry))), _)| entry).collect()
 }
 

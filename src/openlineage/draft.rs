@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Map;
 use serde_json::Value;
@@ -129,7 +130,7 @@ impl<'a> Draft<'a> {
 
     fn load_head(&mut self, node: u32) -> Result<&mut (Head, bool), OpenLineageError> {
         if !self.heads.contains_key(&node) {
-            let head = self.book.head(node)?;
+            let head = Arc::unwrap_or_clone(self.book.head(node)?);
             self.heads.insert(node, (head, false));
         }
         self.heads.get_mut(&node).ok_or(OpenLineageError::Damaged { what: "node" })
@@ -250,8 +251,7 @@ impl<'a> Draft<'a> {
         for (owner, list) in lists(kind, namespace) {
             self.edge(owner, list, entry);
         }
-        self.count(kind, 1);
-        Ok(())
+        self.count(kind, namespace, 1)
     }
 
     /// Takes a node out of the lists; it stays where links name it.
@@ -264,18 +264,22 @@ impl<'a> Draft<'a> {
         for (owner, list) in lists(kind, namespace) {
             self.unedge(owner, list, (0, u64::from(node)));
         }
-        self.count(kind, -1);
-        Ok(())
+        self.count(kind, namespace, -1)
     }
 
-    fn count(&mut self, kind: NodeKind, change: i32) {
+    fn count(&mut self, kind: NodeKind, namespace: u32, change: i32) -> Result<(), OpenLineageError> {
         let index = match kind {
             NodeKind::Job => 0,
             NodeKind::Dataset => 1,
             NodeKind::Source => 2,
-            NodeKind::Namespace | NodeKind::Tag => return,
+            NodeKind::Namespace | NodeKind::Tag => return Ok(()),
         };
         self.counters.listed[index] = self.counters.listed[index].saturating_add_signed(change);
+        if namespace > 0 {
+            let members = &mut self.change(namespace)?.members[index];
+            *members = members.saturating_add_signed(change);
+        }
+        Ok(())
     }
 
     /// Counts an event of a kind in its hour, and how many jobs, datasets and sources there are at its end.

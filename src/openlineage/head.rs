@@ -63,10 +63,12 @@ pub struct Head {
     pub versions: u32,
     /// What it links: a job its datasets, a dataset those that it is made of.
     pub links: Vec<Link>,
-    /// When the run began whose completion told the links.
+    /// Of a job: when the run began whose completion told the links. Of a dataset: when a run last wrote it.
     pub(super) told_at: Option<Timestamp>,
     /// The runs of a job, the newest first, at most [`LATEST_RUNS`].
     pub(super) latest: Vec<u32>,
+    /// Jobs and datasets in the lists of a namespace.
+    pub(super) members: [u32; 2],
     /// How many runs a job had.
     pub(super) runs: u32,
     /// The datasets that the columns of this one come from.
@@ -87,6 +89,7 @@ impl Head {
             links: Vec::new(),
             told_at: None,
             latest: Vec::new(),
+            members: [0, 0],
             runs: 0,
             columns_from: Vec::new(),
         }
@@ -119,6 +122,9 @@ impl Head {
 pub(super) struct Facets {
     /// The facets as events brought them, each whole.
     pub facets: Map<String, Value>,
+    /// Of a dataset: where its fields come from, as the lineage facet of a job had it.
+    #[serde(default)]
+    pub fields: Map<String, Value>,
     /// Words that somebody gave it.
     #[serde(default)]
     pub tags: Vec<String>,

@@ -8,17 +8,20 @@
 //! number is sealed with the tenant's key, and goes with it.
 
 mod admission;
-#[allow(dead_code, reason = "the reads come next")]
 mod book;
-#[allow(dead_code, reason = "the reads come next")]
+mod change;
+mod columns;
 mod draft;
 pub mod emission;
 mod event;
 mod head;
 mod link;
+mod question;
 mod rows;
-#[allow(dead_code, reason = "the reads come next")]
 mod run;
+mod shape;
+mod stats;
+mod telling;
 mod walk;
 
 use std::collections::HashMap;
@@ -28,11 +31,17 @@ use std::sync::PoisonError;
 
 pub use self::admission::Admitted;
 pub use self::book::Book;
+pub use self::change::Change;
+pub use self::change::moment;
 pub use self::event::Event;
 pub use self::event::EventFault;
 pub use self::head::Head;
 pub use self::head::NodeKind;
 pub use self::link::Link;
+pub use self::question::Counted;
+pub use self::question::Part;
+pub use self::question::Question;
+pub use self::question::Search;
 pub use self::walk::Direction;
 pub use self::walk::Stop;
 pub use self::walk::Surroundings;
@@ -100,7 +109,7 @@ impl Graph {
         Graph { store, vault, connections, clock, turns: Arc::default() }
     }
 
-    /// The graph of a tenant, to read in. None for a tenant that was never used, and for one that is erased.
+    /// The graph of a tenant, to read in for one answer: what it has read once it does not read again. None for a tenant that was never used, and for one that is erased.
     ///
     /// # Errors
     /// When the store or the keyring fails.
@@ -109,7 +118,7 @@ impl Graph {
         if self.vault.tenant_destroyed_at(number).is_some() {
             return Ok(None);
         }
-        Ok(Some(Book::new(self.store.clone(), self.vault.tenant_keys(number)?)))
+        Ok(Some(Book::new(self.store.clone(), self.vault.tenant_keys(number)?).for_an_answer()))
     }
 
     /// The turn to change a tenant's graph.

@@ -91,9 +91,12 @@ pub(super) const WHOLE: u32 = 0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct EdgeRow;
 
+/// The key of an [`EdgeRow`].
+pub(super) type EdgeKey = (ConnectionKey, (u32, (u8, (u64, u64))));
+
 impl Row for EdgeRow {
     const TABLE: Table = Table::GraphEdges;
-    type Key = (ConnectionKey, (u32, (u8, (u64, u64))));
+    type Key = EdgeKey;
 }
 
 /// A row of a table whose things lie in pieces: a compressed text, cut, each piece sealed to its place.

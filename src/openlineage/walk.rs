@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -60,7 +60,7 @@ pub enum Stop {
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
     /// The nodes and their numbers, the first one first, then the nearer before the farther.
-    pub nodes: Vec<(u32, Head)>,
+    pub nodes: Vec<(u32, Arc<Head>)>,
     /// From what to what, in the direction of the data, by number.
     pub edges: BTreeSet<(u32, u32)>,
     /// Whether there is more within the depth than the limit allows.
@@ -134,7 +134,7 @@ impl Book {
     ///
     /// # Errors
     /// As [`Book::around`].
-    pub fn neighbours(&self, node: u32, direction: Direction, limit: usize) -> Result<Vec<(u32, Head)>, OpenLineageError> {
+    pub fn neighbours(&self, node: u32, direction: Direction, limit: usize) -> Result<Vec<(u32, Arc<Head>)>, OpenLineageError> {
         let mut found = self.around(node, 1, direction, limit.saturating_add(1))?.nodes;
         found.remove(0);
         Ok(found)
@@ -143,12 +143,14 @@ impl Book {
 
 /// Where a walk stands: at a node as a whole, or within a job at one link of a holder.
 type Step = (u32, Option<(u32, usize)>);
+/// A step, and the edge that leads to it.
+type Passage = (Step, (u32, u32));
 
 struct Walk<'a> {
     book: &'a Book,
     direction: Direction,
     limit: usize,
-    heads: HashMap<u32, Rc<Head>>,
+    heads: HashMap<u32, Arc<Head>>,
     placed: HashSet<u32>,
     found: Surroundings,
 }
@@ -175,7 +177,7 @@ impl Walk<'_> {
     }
 
     /// The steps that follow, each with the edge that leads to it.
-    fn beside(&mut self, (node, within): Step) -> Result<Vec<(Step, (u32, u32))>, OpenLineageError> {
+    fn beside(&mut self, (node, within): Step) -> Result<Vec<Passage>, OpenLineageError> {
         let mut steps = Vec::new();
         if let Some((holder, index)) = within {
             let head = self.head(holder)?;
@@ -221,7 +223,7 @@ impl Walk<'_> {
     }
 
     /// Out of a job by a link.
-    fn leave(&self, job: u32, link: &Link, steps: &mut Vec<(Step, (u32, u32))>) {
+    fn leave(&self, job: u32, link: &Link, steps: &mut Vec<Passage>) {
         if self.direction.goes_down() {
             steps.extend(link.outputs.iter().map(|other| ((*other, None), (job, *other))));
         }
@@ -244,15 +246,15 @@ impl Walk<'_> {
             return Ok(false);
         }
         self.placed.insert(node);
-        self.found.nodes.push((node, (*head).clone()));
+        self.found.nodes.push((node, head));
         Ok(true)
     }
 
-    fn head(&mut self, node: u32) -> Result<Rc<Head>, OpenLineageError> {
+    fn head(&mut self, node: u32) -> Result<Arc<Head>, OpenLineageError> {
         if let Some(head) = self.heads.get(&node) {
             return Ok(head.clone());
         }
-        let head = Rc::new(self.book.head(node)?);
+        let head = self.book.head(node)?;
         self.heads.insert(node, head.clone());
         Ok(head)
     }

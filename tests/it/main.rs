@@ -26,6 +26,7 @@ mod life;
 mod manifests;
 mod model;
 mod oauth;
+mod openlineage;
 mod peers;
 mod power;
 mod quickbooks;

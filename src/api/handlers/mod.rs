@@ -15,6 +15,8 @@ pub mod health;
 pub mod impact;
 pub mod keyring;
 pub mod keys;
+pub mod marquez;
+pub mod openlineage;
 pub mod records;
 pub mod revocations;
 pub mod runs;

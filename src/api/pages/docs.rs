@@ -3,11 +3,11 @@
 use maud::Markup;
 use maud::html;
 
-use crate::api::ROUTES;
 use crate::api::pages::Page;
 use crate::api::route::Access;
 use crate::api::route::Content;
 use crate::api::route::Route;
+use crate::api::routes;
 use crate::api::wire::schema;
 
 /// `GET /docs`
@@ -18,7 +18,7 @@ pub async fn page() -> Page {
             "A key goes into the header " code { "Authorization: Bearer hg_…" } "; lists take " code { "limit" } " and " code { "after" }
             "; every POST under /v1 takes an " code { "Idempotency-Key" } "."
         }
-        @for route in ROUTES { (row(route)) }
+        @for route in routes() { (row(route)) }
         h2 { "Shapes" }
         @for (name, shape) in schema::components() {
             details id={ "shape-" (name) } {

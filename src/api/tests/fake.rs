@@ -51,6 +51,9 @@ use crate::ids::PullId;
 use crate::ids::RecordId;
 use crate::ids::RunId;
 use crate::ids::TenantId;
+use crate::openlineage::Change;
+use crate::openlineage::Event;
+use crate::openlineage::Question;
 use crate::telemetry::metrics::Metrics;
 
 /// The house and what tests know of it.
@@ -119,6 +122,7 @@ impl House {
             records: fake.clone(),
             changes: fake.clone(),
             disclosures: fake.clone(),
+            job_graph: fake.clone(),
             erasures: fake.clone(),
             derivations: fake.clone(),
             impact: fake.clone(),
@@ -574,6 +578,21 @@ impl Disclosures for Fake {
 
     fn list<'a>(&'a self, _: TenantId, _: DisclosureFilter, _: PageOrder) -> Reply<'a, List<wire::disclosure::Disclosure>> {
         done(Ok(List::new(vec![self.a_disclosure()], None)))
+    }
+}
+
+impl JobGraph for Fake {
+    fn admit<'a>(&'a self, _: &'a TenantId, _: Vec<Event>) -> Reply<'a, ()> {
+        ready(Ok(())).boxed()
+    }
+
+    fn answer<'a>(&'a self, _: &'a TenantId, question: Question) -> Reply<'a, Value> {
+        let answer = if matches!(question, Question::Stats(..)) { json!([]) } else { json!({}) };
+        ready(Ok(answer)).boxed()
+    }
+
+    fn change<'a>(&'a self, _: &'a TenantId, _: Change) -> Reply<'a, Value> {
+        ready(Ok(json!({}))).boxed()
     }
 }
 

@@ -16,6 +16,7 @@ pub mod impact;
 pub mod key;
 pub mod keyring;
 pub mod lineage;
+pub mod openlineage;
 pub mod record;
 pub mod revocation;
 pub mod run;

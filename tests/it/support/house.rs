@@ -92,6 +92,16 @@ impl TestHouse {
         answer
     }
 
+    /// The router behind the operator's socket.
+    pub fn local_door(&self) -> Router {
+        self.local.clone()
+    }
+
+    /// The router behind the network's.
+    pub fn public_door(&self) -> Router {
+        self.public.clone()
+    }
+
     /// What a browser gets.
     pub async fn visit(&self, path: &str) -> (StatusCode, Value) {
         send(&self.public, Request::get(path).body(Body::empty()).unwrap()).await
