@@ -135,9 +135,9 @@ fn events(
 static SCHEMAS: LazyLock<Option<Schemas>> = LazyLock::new(|| Schemas::of(&producer()));
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
-    /// Goal: no event that can be built is one that a strict reader refuses. Method: every stream of every connector that comes with
+    /// Goal: no event that can be built is one that a strict reader refuses. Method: a stream of every connector that comes with
     /// Headgate, with names, errors and numbers of chance, against the published schemas with every format checked.
     #[test]
     fn every_event_follows_the_schemas(
@@ -146,15 +146,15 @@ proptest! {
         account in "[a-z0-9-]{1,12}",
         error in proptest::option::of(".{0,200}"),
         numbers in proptest::array::uniform4(0..u64::from(u32::MAX)),
-        covered in 0..230_usize,
+        covered in prop_oneof![0..4_usize, 99..103_usize],
+        picked in any::<prop::sample::Index>(),
     ) {
         let Some(schemas) = SCHEMAS.as_ref() else { return Ok(()) };
         let config = json!({"shop": account, "shop_url": format!("https://{account}.example"), "base_url": "http://127.0.0.1:9999", "realmId": "123"});
         for connector in connectors() {
-            let mut streams: Vec<String> = connector.treatment.streams.0.iter().map(|(name, _)| name.clone()).collect();
-            streams.push(odd.clone());
-            for stream in streams {
-                for event in events(&connector, &named, &stream, &config, error.as_deref(), numbers, covered) {
+            let known: Vec<&str> = connector.treatment.streams.0.iter().map(|(name, _)| name.as_str()).collect();
+            for stream in [picked.get(&known), odd.as_str()] {
+                for event in events(&connector, &named, stream, &config, error.as_deref(), numbers, covered) {
                     let faults = schemas.faults(&event);
                     prop_assert!(faults.is_empty(), "{}.{stream}: {faults:#?}\n{event:#}", connector.name);
                 }
