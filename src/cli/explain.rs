@@ -19,7 +19,7 @@ pub struct Explain {
     field: Option<String>,
     /// This version of the record; without it, the newest.
     #[arg(long, value_name = "N")]
-    version: Option<u32>,
+    of_version: Option<u32>,
     /// What the reading is for; without it, the first purpose that the customer agreed to.
     #[arg(long, value_name = "PURPOSE")]
     purpose: Option<String>,
@@ -29,7 +29,7 @@ impl Explain {
     /// Tells the derivation; what does not agree is told, and the exit code is 1.
     pub async fn carry_out(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let request = Request::get(["v1", "records", &self.record, "explain"]);
-        let request = request.query_maybe("field", self.field.as_deref()).query_maybe("version", self.version);
+        let request = request.query_maybe("field", self.field.as_deref()).query_maybe("version", self.of_version);
         let request = match &self.purpose {
             Some(purpose) => request.purpose(purpose)?,
             None => request,

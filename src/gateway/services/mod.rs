@@ -146,7 +146,6 @@ pub fn services(parts: &Parts) -> Services {
             (log.clone(), clock.clone()),
         )),
         job_graph: Arc::new(openlineage::JobGraph::new(parts.graph.clone(), clock.clone())),
-        erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry())),
         consents: Arc::new(consents::Consents::new(registry(), vault.clone(), parts.test)),
         audit: Arc::new(audit::AuditLog::new(log.clone(), clock.clone())),
         connectors: Arc::new(connectors::Connectors::new(connectors.clone(), clock.clone())),
