@@ -54,6 +54,9 @@ pub(super) struct EventNote {
     pub warnings: Vec<String>,
 }
 
+/// Nodes that were read, by their numbers.
+type Heads = Mutex<HashMap<u32, Arc<Head>>>;
+
 /// One tenant's graph.
 #[derive(Clone)]
 pub struct Book {
@@ -61,7 +64,7 @@ pub struct Book {
     pub(super) keys: Arc<ConnectionKeys>,
     pub(super) owner: ConnectionKey,
     /// The nodes that one answer has read: each is opened once. None where nodes change meanwhile.
-    heads: Option<Arc<Mutex<HashMap<u32, Arc<Head>>>>>,
+    heads: Option<Arc<Heads>>,
 }
 
 impl Book {
@@ -89,7 +92,7 @@ impl Book {
     /// # Errors
     /// When there is none of that number, or the store or the keyring fails.
     pub fn head(&self, node: u32) -> Result<Arc<Head>, OpenLineageError> {
-        let held = |heads: &Mutex<HashMap<u32, Arc<Head>>>| heads.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned();
+        let held = |heads: &Heads| heads.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned();
         if let Some(head) = self.heads.as_deref().and_then(held) {
             return Ok(head);
         }
