@@ -150,6 +150,8 @@ impl Reader {
                 Err(LineageError::Vault(VaultError::Destroyed { .. })) => Ok(None),
                 other => other,
             },
+            // Of records whose coming is not told any more, neither is their going.
+            ChangeRow::DeletedAtSource { owner, .. } if self.is_gone(*owner) => Ok(None),
             ChangeRow::DeletedAtSource { owner, stream, run, at, hashes } => {
                 let told = |id| Change::DeletedAtSource { id, run: *run, at: *at };
                 of_hashes((*owner, *stream), hashes, (within, number), part, told)

@@ -153,6 +153,11 @@ impl Reader {
         Reader { store, vault }
     }
 
+    /// Whether nothing of a connection opens any more.
+    pub(super) fn is_gone(&self, owner: ConnectionKey) -> bool {
+        matches!(self.vault.connection(owner), Err(VaultError::Destroyed { .. }))
+    }
+
     pub(super) fn store(&self) -> &Store {
         &self.store
     }
