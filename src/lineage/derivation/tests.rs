@@ -44,8 +44,7 @@ impl House {
         for connection in 1..=CONNECTIONS {
             vault.connection_create(ConnectionKey { tenant: TENANT, connection }).unwrap();
             for number in 0..RECORDS {
-                let row =
-                    RecordRow { version: 1, location: Location { page: 0, block: 0, slot: 0 }, content: [number; 16], deleted: None };
+                let row = RecordRow { version: 1, location: Location { page: 0, block: 0, slot: 0 }, content: [number; 16], deleted: None };
                 unit.put(&(record(connection, number).owner, (0, [number; 16])), &row);
             }
         }
