@@ -112,9 +112,12 @@ impl Story<'_, '_> {
         let lineage = service.json(&Request::get(["v1", "records", &order.id, "lineage"])).await;
         let list = Request::get(["v1", "records"]).query("connection", &connected.connection).query("stream", "orders").purpose(PURPOSE)?;
         let list = items(service, &list).await;
-        for (what, seen) in [("the order", refusal(&one)), ("its lineage", refusal(&lineage))] {
-            self.narrator.holds(seen == "404" || seen == "410", what, "404 or 410", || seen.clone())?;
-        }
+        let seen = refusal(&one);
+        self.narrator.holds(seen == "404" || seen == "410", "the order", "404 or 410", || seen.clone())?;
+        let lineage = lineage?;
+        self.narrator.equal("the tag in its lineage", lineage["tag"].to_string(), "null".to_owned())?;
+        let of = lineage["tombstone"]["connection"].as_str().unwrap_or_default();
+        self.narrator.equal("the connection in its tombstone", of, connected.connection.as_str())?;
         let empty = list.as_ref().is_ok_and(Vec::is_empty) || ["404", "410"].contains(&refusal(&list).as_str());
         self.narrator.holds(empty, "the stream of orders", "no record", || {
             list.map_or_else(|failure| failure.told(), |items| format!("{} records", items.len()))
@@ -122,7 +125,9 @@ impl Story<'_, '_> {
         let mut under = self.under_tracking_number(&order.tracking_number).await?;
         under.retain(|item| item["connection"] == *connected.connection);
         self.narrator.equal("records under the tracking number", under.len(), 0)?;
-        self.narrator.say("The order, its lineage, its stream and the tracking number: none of them answers.")?;
+        self.narrator.say(
+            "The order, its stream and the tracking number: none of them answers. Its lineage says by which erasure it went, and no more.",
+        )?;
 
         let left: Vec<String> =
             self.segment_files()?.iter().filter(|file| files.contains(file)).map(|file| file.display().to_string()).collect();
