@@ -137,7 +137,13 @@ pub fn services(parts: &Parts) -> Services {
         erasures: Arc::new(erasures::Erasures::new(parts.erasures.clone(), revocations.clone(), registry(), impact.clone())),
         derivations: Arc::new(derivations::Derivations::new(derivations, registry(), clock.clone())),
         impact: Arc::new(impact),
-        disclosures: Arc::new(disclosures::Disclosures::new(store.clone(), registry(), parts.disclosures.clone(), readings.clone(), clock.clone())),
+        disclosures: Arc::new(disclosures::Disclosures::new(
+            store.clone(),
+            registry(),
+            parts.disclosures.clone(),
+            readings.clone(),
+            clock.clone(),
+        )),
         changes: Arc::new(changes::Changes::new(
             store.clone(),
             (registry(), definitions.clone()),
