@@ -1,5 +1,6 @@
 //! The gateway: the real binary, fed and asked as any service would, through HTTP over TCP with keys of its tenants.
 
+use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Write;
@@ -193,6 +194,10 @@ pub fn learn(gateway: &Gateway, graph: &Arc<Graph>, names: &mut Arc<Names>) -> a
 
 /// Tells of every artifact and document, each tenant's in batches, artifacts first.
 pub fn derive(gateway: &Gateway, graph: &Arc<Graph>, names: &mut Arc<Names>) -> anyhow::Result<Duration> {
+    #[derive(Deserialize)]
+    struct Told {
+        artifacts: Vec<String>,
+    }
     let mut spent = Duration::ZERO;
     for kind in ["profile", "report"] {
         for tenant in 0..TENANTS {
@@ -208,20 +213,14 @@ pub fn derive(gateway: &Gateway, graph: &Arc<Graph>, names: &mut Arc<Names>) -> 
                 let answer = caller.post(tenant, "/v1/derivations", &body)?;
                 spent += began.elapsed();
                 drop(caller);
-                let ids = artifact_ids(&answer)?;
-                anyhow::ensure!(ids.len() == batch.len(), "{} artifacts of {}: {answer}", ids.len(), batch.len());
+                let Told { artifacts } = serde_json::from_value(answer)?;
+                anyhow::ensure!(artifacts.len() == batch.len(), "{} artifacts are made of {} derivations", artifacts.len(), batch.len());
                 let names = Arc::get_mut(names).context("the names are in use")?;
-                batch.iter().zip(ids).for_each(|(made, id)| names.learn(made.number, id));
+                batch.iter().zip(artifacts).for_each(|(made, id)| names.learn(made.number, id));
             }
         }
     }
     Ok(spent)
-}
-
-fn artifact_ids(answer: &Value) -> anyhow::Result<Vec<String>> {
-    let items = ["items", "derivations"].into_iter().find_map(|name| answer[name].as_array()).context("no items")?;
-    let id = |item: &Value| item["artifact"]["id"].as_str().or(item["artifact"].as_str()).or(item["id"].as_str()).map(str::to_owned);
-    items.iter().map(|item| id(item).with_context(|| format!("an artifact without id: {item}"))).collect()
 }
 
 /// Tells of a run of each of these jobs by OpenLineage events.
@@ -320,6 +319,30 @@ struct Node<'a> {
 }
 
 #[derive(Deserialize)]
+struct Counts {
+    records: i64,
+    derived: Derived,
+}
+
+#[derive(Deserialize)]
+struct Derived {
+    dies: i64,
+    survives: i64,
+}
+
+#[derive(Deserialize)]
+struct Listed<'a> {
+    #[serde(borrow)]
+    items: Vec<Item<'a>>,
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    id: &'a str,
+}
+
+#[derive(Deserialize)]
 struct JobGraph<'a> {
     #[serde(borrow)]
     graph: Vec<JobNode<'a>>,
@@ -371,19 +394,50 @@ impl Caller {
         Ok(nodes.map(|node| Part::Text(node.id.to_owned())).collect())
     }
 
+    /// Without the digest of what an erasure would remove: PostgreSQL makes none, and it reads every record's row.
     fn counts(&self, tenant: usize, connection: usize) -> anyhow::Result<Vec<Part>> {
-        let text = self.get(tenant, &format!("/v1/connections/{}/impact", self.names.connections()[connection]))?;
-        let told: Value = serde_json::from_str(&text)?;
-        let count =
-            |names: [&str; 2]| names.iter().try_fold(&told, |value, name| value.get(name)).and_then(Value::as_i64).unwrap_or_default();
-        let derived = count(["derived", "dies"]) + count(["derived", "survives"]);
-        Ok(vec![Part::Number(count(["own", "records"])), Part::Number(derived)])
+        let text = self.get(tenant, &format!("/v1/connections/{}/impact?digest=false", self.names.connections()[connection]))?;
+        let Counts { records, derived } = serde_json::from_str(&text)?;
+        Ok(vec![Part::Number(records), Part::Number(derived.dies + derived.survives)])
     }
 
+    /// Three questions, as a client that wants all must ask.
     fn list(&self, tenant: usize, connection: usize) -> anyhow::Result<Vec<Part>> {
-        let text = self.get(tenant, &format!("/v1/connections/{}/impact?list=all&limit=10000", self.names.connections()[connection]))?;
-        let told: Walked<'_> = serde_json::from_str(&text)?;
-        Ok(told.nodes.iter().map(|node| Part::Text(node.id.to_owned())).collect())
+        let mut all = Vec::new();
+        for list in ["records", "dies", "survives"] {
+            all.extend(self.listed(tenant, connection, list)?);
+        }
+        Ok(all)
+    }
+
+    fn listed(&self, tenant: usize, connection: usize, list: &str) -> anyhow::Result<Vec<Part>> {
+        let path = format!("/v1/connections/{}/impact?list={list}&limit=10000", self.names.connections()[connection]);
+        let mut all = Vec::new();
+        let mut text = self.get(tenant, &path)?;
+        loop {
+            let Listed { items, next } = serde_json::from_str(&text)?;
+            all.extend(items.iter().map(|item| Part::Text(item.id.to_owned())));
+            let Some(next) = next else { return Ok(all) };
+            text = self.get(tenant, &format!("{path}&after={next}"))?;
+        }
+    }
+
+    /// That the gateway tells apart what dies and what survives, as the graph does; PostgreSQL is not asked.
+    pub fn must_tell_apart(&self, connection: usize) -> anyhow::Result<()> {
+        let impact = self.graph.impact(connection);
+        for (list, expected) in [("records", impact.own), ("dies", impact.dies), ("survives", impact.survives)] {
+            let told = self.listed(tenant_of_connection(connection), connection, list)?;
+            let told: BTreeSet<Part> = told.into_iter().map(|part| self.names.number(part)).collect();
+            let expected: BTreeSet<Part> = expected.into_iter().map(Part::Number).collect();
+            let wrong: Vec<&Part> = told.symmetric_difference(&expected).take(5).collect();
+            anyhow::ensure!(
+                wrong.is_empty(),
+                "{list} of connection {connection}: {} instead of {}, as {wrong:?}",
+                told.len(),
+                expected.len()
+            );
+        }
+        Ok(())
     }
 }
 
