@@ -15,5 +15,5 @@ CREATE UNLOGGED TABLE records (
 );
 CREATE UNLOGGED TABLE payloads (record bigint NOT NULL, body text NOT NULL);
 CREATE UNLOGGED TABLE keys (tenant int NOT NULL, kind text NOT NULL, value text NOT NULL, record bigint NOT NULL);
-CREATE UNLOGGED TABLE artifacts (id bigint NOT NULL, tenant int NOT NULL, kind text NOT NULL, name text NOT NULL, need text NOT NULL);
+CREATE UNLOGGED TABLE artifacts (id bigint NOT NULL, tenant int NOT NULL, kind text NOT NULL, name text NOT NULL, need text NOT NULL, inputs int NOT NULL);
 CREATE UNLOGGED TABLE edges (source bigint NOT NULL, target bigint NOT NULL);

@@ -28,6 +28,10 @@ const DERIVATIONS_A_BATCH: usize = 500;
 
 const TABLES: &str = include_str!("../sql/tables.sql");
 const INDEXES: &str = include_str!("../sql/indexes.sql");
+const IMPACT: &str = include_str!("../sql/impact.sql");
+const IMPACT_LIST: &str = "SELECT id FROM own UNION ALL SELECT id FROM first UNION ALL SELECT id FROM second";
+const IMPACT_COUNTS: &str = "SELECT (SELECT count(*) FROM own), count(*) FILTER (WHERE dies), count(*) FILTER (WHERE NOT dies)
+    FROM (SELECT dies FROM first UNION ALL SELECT dies FROM second) reached";
 const JOB_TABLES: &str = include_str!("../sql/job_tables.sql");
 
 /// A connection with its statements prepared.
@@ -71,8 +75,8 @@ impl Session {
             key: client.prepare(include_str!("../sql/key.sql"))?,
             descendants: client.prepare(include_str!("../sql/descendants.sql"))?,
             ancestors: client.prepare(include_str!("../sql/ancestors.sql"))?,
-            impact_counts: client.prepare(include_str!("../sql/impact_counts.sql"))?,
-            impact_list: client.prepare(include_str!("../sql/impact_list.sql"))?,
+            impact_counts: client.prepare(&format!("{IMPACT} {IMPACT_COUNTS}"))?,
+            impact_list: client.prepare(&format!("{IMPACT} {IMPACT_LIST}"))?,
             jobs: client.prepare(include_str!("../sql/jobs.sql"))?,
             client,
         })
@@ -101,8 +105,8 @@ impl Side for Session {
             Question::Descendants(node) => client.query(&self.descendants, &[node])?.iter().map(number).collect(),
             Question::Ancestors(node) => client.query(&self.ancestors, &[node])?.iter().map(number).collect(),
             Question::ImpactCounts(connection) => {
-                let row = client.query_one(&self.impact_counts, &[&(*connection as i32), &(self.graph.records as i64)])?;
-                vec![Part::Number(row.get(0)), Part::Number(row.get(1))]
+                let row = client.query_one(&self.impact_counts, &[&(*connection as i32)])?;
+                vec![Part::counts([row.get(0), row.get(1), row.get(2)])]
             }
             Question::ImpactList(connection) => client.query(&self.impact_list, &[&(*connection as i32)])?.iter().map(number).collect(),
             Question::Jobs(job) => {
@@ -296,7 +300,7 @@ impl Rows<'_> {
 
     fn artifacts(&self, out: &mut dyn Write, made: &[Made]) -> std::io::Result<()> {
         for one in made {
-            writeln!(out, "{}\t{}\t{}\t{}\t{}", one.number, one.tenant, one.kind, one.name, one.need.name())?;
+            writeln!(out, "{}\t{}\t{}\t{}\t{}\t{}", one.number, one.tenant, one.kind, one.name, one.need.name(), one.inputs.len())?;
         }
         Ok(())
     }

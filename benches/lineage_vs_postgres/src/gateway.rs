@@ -398,7 +398,7 @@ impl Caller {
     fn counts(&self, tenant: usize, connection: usize) -> anyhow::Result<Vec<Part>> {
         let text = self.get(tenant, &format!("/v1/connections/{}/impact?digest=false", self.names.connections()[connection]))?;
         let Counts { records, derived } = serde_json::from_str(&text)?;
-        Ok(vec![Part::Number(records), Part::Number(derived.dies + derived.survives)])
+        Ok(vec![Part::counts([records, derived.dies, derived.survives])])
     }
 
     /// Three questions, as a client that wants all must ask.

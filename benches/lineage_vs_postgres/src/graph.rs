@@ -70,7 +70,7 @@ pub struct Impact {
     pub own: BTreeSet<i64>,
     /// What is made of them and goes with them.
     pub dies: BTreeSet<i64>,
-    /// What is made of them, at any distance, and stays.
+    /// What loses an input and stays. What is made of that loses nothing.
     pub survives: BTreeSet<i64>,
 }
 
@@ -163,15 +163,11 @@ impl Graph {
         // In the order of numbers, inputs come before what is made of them.
         for number in reached.range(self.records as i64..) {
             let Some(made) = self.made(*number) else { continue };
-            let goes = |input: &i64| impact.own.contains(input) || impact.dies.contains(input);
-            let dies = match made.need {
-                Need::All => made.inputs.iter().any(goes),
-                Need::Any => made.inputs.iter().all(goes),
-            };
-            if dies {
-                impact.dies.insert(*number)
-            } else {
-                impact.survives.insert(*number)
+            let lost = made.inputs.iter().filter(|input| impact.own.contains(input) || impact.dies.contains(input)).count();
+            let dies = lost == made.inputs.len() || (lost > 0 && made.need == Need::All);
+            match dies {
+                true => impact.dies.insert(*number),
+                false => lost > 0 && impact.survives.insert(*number),
             };
         }
         impact

@@ -59,6 +59,13 @@ pub enum Part {
     Text(String),
 }
 
+impl Part {
+    /// How many are a connection's own, go with it, and lose an input and stay.
+    pub fn counts([own, dies, survives]: [i64; 3]) -> Self {
+        Part::Text(format!("{own} own, {dies} die, {survives} survive"))
+    }
+}
+
 /// Someone who answers.
 pub trait Side: Send {
     /// All that belongs to the answer, in any order.
@@ -124,8 +131,7 @@ impl Question {
             Question::Ancestors(node) => numbers(graph.ancestors(*node)),
             Question::ImpactCounts(connection) => {
                 let impact = graph.impact(*connection);
-                let counts = [impact.own.len(), impact.dies.len() + impact.survives.len()];
-                counts.into_iter().map(|count| Part::Number(count as i64)).collect()
+                [Part::counts([&impact.own, &impact.dies, &impact.survives].map(|nodes| nodes.len() as i64))].into()
             }
             Question::ImpactList(connection) => {
                 let impact = graph.impact(*connection);
