@@ -1,0 +1,10 @@
+ALTER TABLE connections ADD PRIMARY KEY (id);
+ALTER TABLE runs ADD PRIMARY KEY (id);
+ALTER TABLE pages ADD PRIMARY KEY (id);
+ALTER TABLE records ADD PRIMARY KEY (id);
+ALTER TABLE payloads ADD PRIMARY KEY (record);
+ALTER TABLE artifacts ADD PRIMARY KEY (id);
+CREATE INDEX records_of_connection ON records (connection) INCLUDE (id);
+CREATE INDEX keys_by_value ON keys (tenant, kind, value) INCLUDE (record);
+CREATE UNIQUE INDEX edges_down ON edges (source, target);
+CREATE UNIQUE INDEX edges_up ON edges (target, source);
