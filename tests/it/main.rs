@@ -23,6 +23,7 @@ mod foreign;
 mod impact;
 mod keyring;
 mod life;
+mod lineage;
 mod manifests;
 mod model;
 mod oauth;

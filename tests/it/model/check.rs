@@ -163,10 +163,12 @@ impl History {
             let origin = self.gateway.ask(&format!("/v1/records/{id}/lineage")).await;
             assert_eq!((origin.status, &origin.body["tag"]), (200, &Value::Null), "the tombstone of {id}: {}", origin.text);
             assert_eq!(origin.body["tombstone"]["connection"], *link.id, "{}", origin.text);
-            for path in [format!("/v1/records/{id}"), format!("/v1/lineage?node={id}")] {
-                let answer = self.gateway.ask(&path).await;
-                assert!([404, 410].contains(&answer.status), "{path} of an erased connection: {} {}", answer.status, answer.text);
-            }
+            let read = self.gateway.ask(&format!("/v1/records/{id}")).await;
+            assert!([404, 410].contains(&read.status), "{id} of an erased connection: {} {}", read.status, read.text);
+            let graph = self.gateway.ask(&format!("/v1/lineage?node={id}")).await;
+            let facts = &graph.body["nodes"][0]["facts"];
+            assert!(graph.status == 200 && facts["erasure"].is_string() && facts["version"].is_null(), "{id}: {}", graph.text);
+            assert!(!graph.text.contains("page_"), "the page of an erased record is told: {}", graph.text);
             if let Some(number) = record["data"]["order_number"].as_str() {
                 let found = self.gateway.items(&format!("/v1/lineage/keys/order_number/{number}?tenant={}", link.tenant)).await;
                 assert!(found.iter().all(|item| item["connection"] != *link.id), "a key leads to an erased record: {found:?}");
