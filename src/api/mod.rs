@@ -265,6 +265,12 @@ pub static ROUTES: &[Route] = &[
             ),
             Parameter::optional("direction", "`up`, `down` or `both`; both when absent"),
             Parameter::optional("depth", "Edges from the node, 0 to 20; 3 when absent"),
+            Parameter::optional("kinds", "Nodes of these kinds alone, with commas between them"),
+            Parameter::optional("limit", "The most nodes to answer, 1 to 1000; 1000 when absent"),
+            AFTER,
+            Parameter::optional("at", "As it was at this time; now when absent"),
+            Parameter::optional("tenant", "Whose graph; needed by an operator whose node does not say it"),
+            Parameter::optional("format", "`json`, `dot` or `prov-json`; json when absent"),
         ])
         .answers(&[json(StatusCode::OK, "The graph", wire::lineage::GRAPH)])
         .problems(&[Kind::NotFound]),

@@ -47,7 +47,7 @@ async fn an_origin_is_whole() {
         assert_eq!(origin["tag"], record["tag"]);
         let source = &origin["source"];
         assert_eq!(source["application"]["connector"], "sandbox");
-        assert_eq!(source["application"]["account"], sandbox.address().ip().to_string());
+        assert_eq!(source["application"]["account"], sandbox.address().to_string());
         assert_eq!(source["consent"]["id"], origin["tag"]["consent"]);
         assert!(!source["consent"]["scopes"].as_array().unwrap().is_empty(), "{source}");
         assert!(source["credential"].as_u64().is_some() && source["run"]["pull"].is_string(), "{source}");
