@@ -1,6 +1,9 @@
 //! The registry: connections made, found and moved between their states, each act with its audit entry in the same unit.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -178,7 +181,13 @@ pub struct Connections {
     entropy: Entropy,
     /// Numbers are given away one at a time; the store's expectation would refuse the second anyway.
     creating: Arc<tokio::sync::Mutex<()>>,
+    /// Connections that were found before, for those who stop them when the engine reads nothing any more: on a full disk it cannot
+    /// give back a page that it has not written yet.
+    found: Arc<RwLock<HashMap<ConnectionId, Connection>>>,
 }
+
+/// Connections that are remembered at most.
+const FOUND_MAX: usize = 20_000;
 
 /// What binds a sealed configuration to its row.
 const CONFIG_PLACE: &[u8] = b"config";
@@ -187,7 +196,7 @@ impl Connections {
     /// Over a store and its vault.
     pub fn new(store: Store, vault: Arc<Vault>, gates: Gates, clock: Clock, entropy: Entropy) -> Self {
         let credentials = Credentials::new(store.clone(), vault.clone());
-        Connections { store, vault, gates, credentials, clock, entropy, creating: Arc::default() }
+        Connections { store, vault, gates, credentials, clock, entropy, creating: Arc::default(), found: Arc::default() }
     }
 
     /// The gates.
@@ -327,8 +336,20 @@ impl Connections {
     /// # Errors
     /// [`ConnectionError::Unknown`].
     pub fn find(&self, id: ConnectionId) -> Result<Connection, ConnectionError> {
-        let row = self.store.get::<ConnectionIdRow>(&id.to_bytes())?.ok_or(ConnectionError::Unknown { id })?;
-        self.by_key(row.0)?.ok_or(ConnectionError::Unknown { id })
+        let read = || -> Result<Connection, ConnectionError> {
+            let row = self.store.get::<ConnectionIdRow>(&id.to_bytes())?.ok_or(ConnectionError::Unknown { id })?;
+            self.store.get::<Connection>(&row.0)?.ok_or(ConnectionError::Unknown { id })
+        };
+        let found = || self.found.read().unwrap_or_else(PoisonError::into_inner);
+        let connection = match read() {
+            Err(ConnectionError::Store(error)) => found().get(&id).cloned().ok_or(error)?,
+            other => other?,
+        };
+        let is_known = { found().contains_key(&id) || found().len() >= FOUND_MAX };
+        if !is_known {
+            self.found.write().unwrap_or_else(PoisonError::into_inner).insert(id, connection.clone());
+        }
+        Ok(self.as_known(connection))
     }
 
     /// A connection by its numbers.

@@ -218,7 +218,7 @@ impl Revocations {
             Err(error) => {
                 tracing::error!(connection = %id, error = &error as &dyn std::error::Error, "a revoked connection's row is not written yet; the stop stands");
                 self.settle_later(connection.clone(), at, reason, actor.clone());
-                let connection = self.connections.by_key(connection.key).ok().flatten().unwrap_or(connection);
+                let connection = self.connections.find(connection.id).unwrap_or(connection);
                 Stopped { connection, credential: CredentialFate::Revoking, receipt: None }
             }
         }
