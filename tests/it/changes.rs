@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
-use std::time::Instant;
+use tokio::time::Instant;
 
 use headgate::sandbox;
 use headgate::sandbox::Sandbox;

@@ -155,7 +155,8 @@ async fn the_graph_is_one() {
     }
     assert_eq!(nodes, whole["nodes"].as_array().unwrap().iter().map(|node| node["id"].clone()).collect::<Vec<_>>());
     let mut at_once: Vec<String> = whole["edges"].as_array().unwrap().iter().map(Value::to_string).collect();
-    (at_once.sort(), edges.sort());
+    at_once.sort();
+    edges.sort();
     assert_eq!(edges, at_once);
 
     // Before it was made there was nothing; who may not see it sees nothing; what cannot be is refused.
