@@ -157,7 +157,7 @@ impl Row for DerivationRow {
 }
 
 /// That an artifact was made from something, under (connection, stream, the record's hash, the artifact's hash), or for an input
-/// that is an artifact (each connection that it came from, [`OF_ARTIFACTS`], the input's hash, the artifact's hash).
+/// that is an artifact (each connection that it came from, `OF_ARTIFACTS`, the input's hash, the artifact's hash).
 ///
 /// So all that may die with a connection is one range of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
