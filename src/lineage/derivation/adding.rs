@@ -230,7 +230,7 @@ impl<'a> Draft<'a> {
                     if !self.derivations_of.open(self.tenant, hash, &mut self.opened)? {
                         return Err(DerivationError::Gone { artifact });
                     }
-                    roots.extend(&alive.roots);
+                    roots.extend(self.derivations_of.standing(self.tenant, &alive.roots));
                     level = level.max(alive.level + 1);
                 }
             }
@@ -349,8 +349,10 @@ impl<'a> Draft<'a> {
     /// What was made from an artifact: the same under each connection that it comes from.
     fn made_from(&mut self, artifact: [u8; 16]) -> Result<Vec<([u8; 16], DerivedRow)>, DerivationError> {
         let row = self.artifact(artifact)?;
-        let Some(root) = row.as_ref().and_then(ArtifactRow::alive).and_then(|alive| alive.roots.first()) else { return Ok(Vec::new()) };
-        let owner = self.of(*root);
+        let alive = row.as_ref().and_then(ArtifactRow::alive);
+        let root = alive.and_then(|alive| self.derivations_of.standing(self.tenant, &alive.roots).next());
+        let Some(root) = root else { return Ok(Vec::new()) };
+        let owner = self.of(root);
         let stored = self.derivations_of.store.scan::<DerivedRow>(&derived_prefix(owner, OF_ARTIFACTS, artifact), None, WALK_MAX + 1)?;
         let mut found: BTreeMap<[u8; 16], DerivedRow> = stored.into_iter().map(|((_, (_, (_, to))), row)| (to, row)).collect();
         let key = |to| (owner, (OF_ARTIFACTS, (artifact, to)));

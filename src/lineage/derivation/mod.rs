@@ -192,6 +192,7 @@ impl Derivations {
             ArtifactState::Alive(Alive { sealed, roots, .. }) => {
                 let opened = self.key(id)?.map(|key| key.open(&named_aad(owner, id.hash), &sealed)).transpose()?;
                 let named = opened.and_then(|plain| postcard::from_bytes(plain.expose()).ok());
+                let roots = self.standing(id.tenant, &roots).collect();
                 Artifact { id, named, erased: None, roots, lost }
             }
         }))
@@ -222,14 +223,21 @@ impl Derivations {
             Input::Record(id) => (id.owner, id.stream, id.hash),
             Input::Artifact(id) => {
                 let row = self.store.get::<ArtifactRow>(&(ConnectionKey::of_tenant(id.tenant), id.hash))?;
-                let Some(root) = row.as_ref().and_then(ArtifactRow::alive).and_then(|alive| alive.roots.first()) else {
+                let alive = row.as_ref().and_then(ArtifactRow::alive);
+                let Some(root) = alive.and_then(|alive| self.standing(id.tenant, &alive.roots).next()) else {
                     return Ok(Vec::new());
                 };
-                (ConnectionKey { tenant: id.tenant, connection: *root }, OF_ARTIFACTS, id.hash)
+                (ConnectionKey { tenant: id.tenant, connection: root }, OF_ARTIFACTS, id.hash)
             }
         };
         let rows = self.store.scan::<DerivedRow>(&derived_prefix(owner, stream, hash), None, limit)?;
         Ok(rows.into_iter().map(|((_, (_, (_, artifact))), _)| ArtifactId { tenant: owner.tenant, hash: artifact }).collect())
+    }
+
+    /// Those of an artifact's roots that are not erased. A root may outlast the way that it came by: an input that no other way needs
+    /// is dropped with its way, and an erasure of its connection then does not come to the artifact any more.
+    pub(super) fn standing<'a>(&'a self, tenant: u32, roots: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
+        roots.iter().copied().filter(move |root| !self.vault.is_destroyed(ConnectionKey { tenant, connection: *root }))
     }
 
     /// The rows of an artifact's derivations.

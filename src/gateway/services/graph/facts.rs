@@ -9,9 +9,9 @@ use crate::clock::Timestamp;
 use crate::connection::Connection;
 use crate::gateway::services::graph::Walk;
 use crate::gateway::services::graph::place::Place;
+use crate::gateway::services::tombstones;
 use crate::ids::ArtifactId;
 use crate::ids::ConnectionId;
-use crate::ids::ErasureId;
 use crate::ids::PageId;
 use crate::ids::RecordId;
 use crate::lineage::PageRow;
@@ -69,8 +69,10 @@ impl Walk<'_> {
         let Some(connection) = self.connection(id.owner)? else { return Ok(None) };
         let stream = connection.streams.get(usize::from(id.stream)).cloned();
         if self.is_erased(id.owner)? {
-            let gone = self.records.reader.tombstone(id)?;
-            return Ok(gone.map(|row| erased(&connection, stream, row.at, row.erasure)));
+            let gone = tombstones::of(self.records, &connection, id)?;
+            return Ok(gone.map(
+                |gone| json!({ "stream": gone.stream, "connector": gone.connector, "erased_at": gone.erased_at, "erasure": gone.erasure }),
+            ));
         }
         if self.at.is_some() {
             return Ok(self.version(id)?.map(|record| json!({ "stream": stream, "version": record.facts.version })));
@@ -134,10 +136,6 @@ impl Walk<'_> {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn erased(connection: &Connection, stream: Option<String>, at: Timestamp, erasure: ErasureId) -> Value {
-    json!({ "stream": stream, "connector": connection.connector.name, "erased_at": at, "erasure": erasure })
 }
 
 fn run_facts(run: &RunRow) -> Value {
