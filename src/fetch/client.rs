@@ -124,20 +124,25 @@ pub struct Client {
     clock: Clock,
 }
 
+/// What every client of ours begins with: our name, no proxy, and neither redirects nor repetitions that nobody has decided on.
+pub fn plain_builder() -> reqwest::ClientBuilder {
+    // The only provider compiled in; an error says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("headgate/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+}
+
 impl Client {
     /// Builds the client. Without root certificates on the machine it still reaches what the operator lists by plain http.
     ///
     /// # Errors
     /// When the TLS library cannot be set up at all.
     pub fn new(egress: Egress, options: Options, clock: Clock) -> Result<Self, reqwest::Error> {
-        // The only provider compiled in; an error says that it is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
-            reqwest::Client::builder()
-                .user_agent(concat!("headgate/", env!("CARGO_PKG_VERSION")))
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
+            plain_builder()
                 .referer(false)
                 .dns_resolver(egress.resolver())
                 .connect_timeout(options.connect_timeout)

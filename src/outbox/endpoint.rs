@@ -17,6 +17,7 @@ use reqwest::header::RETRY_AFTER;
 use url::Url;
 
 use crate::clock::Clock;
+use crate::fetch::client::plain_builder;
 use crate::outbox::Endpoint;
 use crate::outbox::delivery::Progress;
 use crate::outbox::delivery::Told;
@@ -79,14 +80,8 @@ impl HttpEndpoint {
     /// # Errors
     /// When the TLS library cannot be set up.
     pub(super) fn new(endpoint: Endpoint, clock: Clock) -> Result<Self, reqwest::Error> {
-        // The only provider compiled in; an error says that it is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
-            reqwest::Client::builder()
-                .user_agent(concat!("headgate/", env!("CARGO_PKG_VERSION")))
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
+            plain_builder()
                 .connect_timeout(CONNECT_TIMEOUT)
                 .timeout(ANSWER_TIMEOUT)
                 .pool_idle_timeout(IDLE_TIMEOUT)

@@ -25,11 +25,12 @@ const FLOORS: [&[&str]; 8] = [
 const BESIDE: &str = "sandbox";
 
 /// Imports within a floor, each with its reason.
-const PAIRS: [(&str, &str, &str); 13] = [
+const PAIRS: [(&str, &str, &str); 14] = [
     ("audit", "store", "leaves are rows of the unit that they are about"),
     ("audit", "vault", "checkpoints are signed with a sealed key"),
     ("fetch", "authorization", "a request carries the credential, and a refusal renews it"),
     ("authorization", "fetch", "token requests leave through the one guarded client"),
+    ("outbox", "fetch", "events leave by a client of the same making, to the one address that the operator names"),
     ("connector", "consent", "a treatment states the purposes that a connection is offered for"),
     ("connector", "record", "a treatment names kinds and points into records"),
     ("record", "consent", "a tag states the purposes that the consent names"),

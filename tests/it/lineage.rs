@@ -10,6 +10,8 @@ use serde_json::json;
 use crate::support::installation::Client;
 use crate::support::installation::Installation;
 use crate::support::installation::text;
+use crate::support::outlet;
+use crate::support::outlet::Outlet;
 use crate::support::proof;
 
 /// Nodes of a graph by their type, as ids.
@@ -180,4 +182,43 @@ async fn the_graph_is_one() {
     let found = client.get(&format!("/v1/lineage/keys/order_number/{number}")).await.unwrap();
     let outputs = found["items"][0]["outputs"].as_array().unwrap();
     assert!(outputs.iter().any(|output| output["id"] == *label), "{found}");
+}
+
+/// Goal: a view that a newer definition would derive otherwise is told, with both values, by the exit code too. Method: a connector in a
+/// folder of the operator, whose mapping is changed between two commands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_mapping_no_longer_agrees() {
+    let outlet = Outlet::start().await;
+    outlet.fill("shelf", 3);
+    let installation = Installation::new(&outlet.host());
+    let folder = installation.beside("connectors").join("outlet");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("manifest.yaml"), outlet::manifest(&format!("http://{}/shelf", outlet.host()))).unwrap();
+    let treat = |title: &str| {
+        let treatment = format!(
+            "display_name: Outlet\nauthorization: {{type: api_key}}\nhosts: [\"{}\"]\nstreams:\n  items:\n    kind: product\n    mapping: {{sku: /id, title: {title}}}\n",
+            outlet.host()
+        );
+        std::fs::write(folder.join("headgate.yaml"), treatment).unwrap();
+    };
+    treat("/name");
+    let settings = installation.data().join("headgate.toml");
+    let before = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, format!("connector_dirs = [{:?}]\n{before}", installation.beside("connectors"))).unwrap();
+    let connection = tokio::task::block_in_place(|| outlet::connect(&installation, &folder));
+    assert_eq!(installation.run(&["run", &connection]).code, 0);
+    let listed = installation.result(&["records", &connection, "--stream", "items", "--limit", "1", "--json"]);
+    let record = text(&listed["items"][0], "id");
+
+    let good = installation.run(&["explain", &record, "--json"]);
+    assert_eq!(good.code, 0, "{}{}", good.stdout, good.stderr);
+    treat("/updated_at");
+    let changed = installation.run(&["explain", &record, "--json"]);
+    let told: Value = serde_json::from_str(changed.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((changed.code, &told["agrees"], &told["content"]["agrees"]), (1, &json!(false), &json!(true)), "{told}");
+    let title = told["fields"].as_array().unwrap().iter().find(|field| field["field"] == "title").unwrap();
+    assert_eq!((&title["value"], &title["agrees"]), (&listed["items"][0]["operational"]["title"], &json!(false)), "{title}");
+    assert_eq!(title["today"], listed["items"][0]["data"]["updated_at"], "{title}");
+    let sku = told["fields"].as_array().unwrap().iter().find(|field| field["field"] == "sku").unwrap();
+    assert_eq!((&sku["agrees"], &sku["today"]), (&json!(true), &Value::Null), "{sku}");
 }

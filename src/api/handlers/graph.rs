@@ -18,6 +18,7 @@ use crate::api::paging::untoken;
 use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::api::services::GraphQuestion;
+use crate::api::wire::lineage::KINDS;
 use crate::clock::Timestamp;
 use crate::ids::TenantId;
 
@@ -27,9 +28,6 @@ pub const DEPTH_DEFAULT: u32 = 3;
 pub const DEPTH_MAX: u32 = 20;
 /// Nodes of one answer where the caller does not say, and at most.
 const LIMIT_MAX: usize = 1000;
-
-/// The kinds of nodes.
-pub const KINDS: [&str; 10] = ["record", "page", "run", "connection", "consent", "connector", "artifact", "recipient", "dataset", "job"];
 
 /// What is asked about a node.
 #[derive(Debug, Deserialize)]

@@ -170,7 +170,7 @@ pub struct Explanation {
     pub record: RecordId,
     /// The version.
     pub version: u32,
-    /// Whether the stored record is the one whose digest was written down, and every derived value the one that is answered.
+    /// Whether the stored record is the one whose digest was written down, and each field still comes out the same.
     pub agrees: bool,
     /// The stored record against its digest.
     pub content: ContentCheck,
@@ -203,7 +203,7 @@ pub struct FieldExplanation {
     pub source_values: Vec<Value>,
     /// The value that follows.
     pub value: Value,
-    /// Whether it is the value that reads answer.
+    /// Whether the connector's newest definition makes the same of the stored record.
     pub agrees: bool,
     /// The value under the connector's newest definition, where that is another one and gives another value.
     pub today: Option<Value>,
@@ -315,12 +315,15 @@ pub struct Graph {
     pub next: Option<String>,
 }
 
+/// The kinds of nodes.
+pub const KINDS: [&str; 10] = ["record", "page", "run", "connection", "consent", "connector", "artifact", "recipient", "dataset", "job"];
+
 /// A node of the graph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// The id of what it stands for.
     pub id: String,
-    /// `connector`, `consent`, `connection`, `run`, `page`, `record`, `artifact`, `recipient`, `dataset`, `job`.
+    /// One of [`KINDS`].
     #[serde(rename = "type")]
     pub noun: String,
     /// What is known of it; never payload.
@@ -340,8 +343,7 @@ pub struct Edge {
 pub const GRAPH: Schema = Schema {
     name: "Graph",
     make: || {
-        let nouns = ["connector", "consent", "connection", "run", "page", "record", "artifact", "recipient", "dataset", "job"];
-        let node = object(&[("id", string()), ("type", one_of(&nouns)), ("facts", anything())], &[]);
+        let node = object(&[("id", string()), ("type", one_of(&KINDS)), ("facts", anything())], &[]);
         let edge = object(&[("from", string()), ("to", string())], &[]);
         object(&[("nodes", array(node)), ("edges", array(edge)), ("truncated", boolean()), ("next", nullable(string()))], &[])
     },

@@ -55,11 +55,7 @@ impl services::AuditLog for AuditLog {
     }
 
     fn proof(&self, entry: u64) -> Reply<'_, Proof> {
-        async move {
-            let audit::InclusionProof { leaf_index, tree_size, leaf_hash, hashes } = self.log.inclusion(entry, None)?;
-            Ok(Proof { leaf_index, tree_size, leaf_hash, hashes })
-        }
-        .boxed()
+        async move { Ok(proven_as(self.log.inclusion(entry, None)?)) }.boxed()
     }
 
     fn consistency(&self, from: u64, to: u64) -> Reply<'_, Consistency> {
@@ -93,6 +89,12 @@ impl services::AuditLog for AuditLog {
         }
         .boxed()
     }
+}
+
+/// A proof as the API shows it.
+pub(super) fn proven_as(proof: audit::InclusionProof) -> Proof {
+    let audit::InclusionProof { leaf_index, tree_size, leaf_hash, hashes } = proof;
+    Proof { leaf_index, tree_size, leaf_hash, hashes }
 }
 
 /// An entry with its leaf decoded for reading: null when it is none, which `audit verify` would tell.

@@ -7,7 +7,6 @@ use url::Url;
 use crate::api::problem::Problem;
 use crate::api::services::OriginQuestion;
 use crate::api::services::Scope;
-use crate::api::wire::audit::Proof;
 use crate::api::wire::lineage::Application;
 use crate::api::wire::lineage::AuditPosition;
 use crate::api::wire::lineage::ContentCheck;
@@ -19,7 +18,6 @@ use crate::api::wire::lineage::Origin;
 use crate::api::wire::lineage::Provenance;
 use crate::api::wire::lineage::StreamFields;
 use crate::api::wire::lineage::Version;
-use crate::audit::InclusionProof;
 use crate::connection::Connection;
 use crate::connector::column::Column;
 use crate::connector::column::Columns;
@@ -27,6 +25,7 @@ use crate::connector::column::Source;
 use crate::connector::definition::Connector;
 use crate::connector::definition::host_of;
 use crate::disclosure::Recipient;
+use crate::gateway::services::audit::proven_as;
 use crate::gateway::services::records::Records;
 use crate::gateway::services::shape;
 use crate::gateway::services::visible;
@@ -37,6 +36,7 @@ use crate::lineage::KeptVersion;
 use crate::lineage::Location;
 use crate::lineage::RunRow;
 use crate::lineage::StoredRecord;
+use crate::record::Mapping;
 use crate::record::Mask;
 use crate::record::Pointer;
 
@@ -115,7 +115,7 @@ impl Records {
                 .into_iter()
                 .map(|kept| Version { version: kept.version, page: kept.page.to_string(), received_at: kept.received_at })
                 .collect(),
-            audit: AuditPosition { entry: page.entry, proof: proven.map(shown) },
+            audit: AuditPosition { entry: page.entry, proof: proven.map(proven_as) },
             deleted_at_source: shape::deleted_at_source(stored),
         })
     }
@@ -140,28 +140,32 @@ impl Records {
         })
     }
 
-    /// Derives the operational view, or one field of it, anew from the stored record and compares it with what reads answer, and the
-    /// stored record with the keyed digest in its row.
+    /// Derives the operational view, or one field of it, anew from the stored record: by the definition that read it, as reads answer
+    /// it, and by the connector's newest, which tells whether it still agrees. The stored record is compared with the keyed digest in
+    /// its row.
     pub(super) fn explained(&self, stored: &StoredRecord, field: Option<&str>) -> Result<Explanation, Problem> {
         let connector = self.definitions.load(&stored.page.connector).map_err(Problem::internal)?;
         let columns = connector.columns(&stored.page.stream);
         if let Some(field) = field.filter(|field| !columns.fields.iter().any(|column| column.field == *field)) {
             return Err(Problem::not_found("field", field));
         }
-        let answered = shape::record(&self.definitions, stored)?.operational.unwrap_or_default();
+        let derived = shape::record(&self.definitions, stored)?.operational.unwrap_or_default();
         let emitted = serde_json::to_vec(&stored.data()?).map_err(Problem::internal)?;
         let newest = self.connectors.find(&connector.name).ok().filter(|newest| newest.digest != connector.digest);
-        let today = newest.as_ref().and_then(|newest| newest.treatment.stream(&stored.page.stream)).map(|stream| stream.view());
+        let mapped = newest.as_ref().and_then(|newest| newest.treatment.stream(&stored.page.stream)).map(|stream| stream.view());
+        let viewed = |mapping: Mapping| mapping.view(&emitted).map_err(Problem::internal)?.to_value().map_err(Problem::internal);
+        let today = mapped.map(viewed).transpose()?;
         let mut fields = Vec::new();
         for column in columns.fields.iter().filter(|column| field.is_none_or(|field| field == column.field)) {
-            let value = values(&column.pointer, &emitted)?;
-            let newer = today.as_ref().and_then(|view| view.pointer(&column.field)).map(|pointer| values(pointer, &emitted)).transpose()?;
+            let value = derived.get(&column.field).cloned().unwrap_or_default();
+            // A field that the newest definition does not map any more reads null there.
+            let newer = today.as_ref().map(|view| view.get(&column.field).cloned().unwrap_or_default()).filter(|newer| *newer != value);
             let source_values = column.sources.iter().map(|source| values(&source.pointer, &stored.raw)).collect::<Result<_, _>>()?;
             fields.push(FieldExplanation {
                 origin: field_of(column, &columns, Some(stored)),
                 source_values,
-                agrees: answered.get(&column.field).unwrap_or(&Value::Null) == &value,
-                today: newer.filter(|newer| *newer != value),
+                agrees: newer.is_none(),
+                today: newer,
                 value,
             });
         }
@@ -220,8 +224,4 @@ fn values(pointer: &Pointer, record: &[u8]) -> Result<Value, Problem> {
         return values.collect::<Result<Vec<_>, _>>().map(Value::Array);
     }
     values.next().transpose().map(Option::unwrap_or_default)
-}
-
-fn shown(InclusionProof { leaf_index, tree_size, leaf_hash, hashes }: InclusionProof) -> Proof {
-    Proof { leaf_index, tree_size, leaf_hash, hashes }
 }
