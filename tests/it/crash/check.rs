@@ -140,8 +140,15 @@ async fn is_lost(client: &Client, connection: &str, runs: &[Value]) -> bool {
 
 /// Records, tags and counters agree: the counters of the runs say how many records and versions there are.
 async fn is_whole(client: &Client, connection: &str) {
-    let runs = client.all(&format!("/v1/runs?connection={connection}")).await.unwrap();
-    let records = client.all(&format!("/v1/records?connection={connection}")).await.unwrap();
+    // On a slow machine the schedule's first pull may have begun: both are read again until nothing has moved in between.
+    let runs_of = format!("/v1/runs?connection={connection}");
+    let (runs, records) = loop {
+        let before = client.all(&runs_of).await.unwrap();
+        let records = client.all(&format!("/v1/records?connection={connection}")).await.unwrap();
+        if client.all(&runs_of).await.unwrap() == before {
+            break (before, records);
+        }
+    };
     let mut counted: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for run in &runs {
         let (records, versions) = counted.entry(text(run, "stream")).or_default();

@@ -60,6 +60,10 @@ impl Walk<'_> {
     /// What was made from a record, and who received it.
     fn after_record(&self, id: RecordId, limit: usize) -> Result<Vec<Place>, Problem> {
         let mut places = self.made_from(Input::Record(id), limit)?;
+        // Its rows wait for the sweep, its keys are gone: who received it stands in the tenant's list of disclosures.
+        if self.is_erased(id.owner)? {
+            return Ok(places);
+        }
         if let Some(record) = self.version(id)? {
             let received = self.records.joined.disclosures.of_record(id.owner, &[record.location])?;
             let before = received.into_iter().filter(|received| self.at.is_none_or(|at| received.first_at <= at));
